@@ -1,0 +1,43 @@
+# Compiler settings shared by every target of ours: fimd_add_library() and fimd_add_test().
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+if(FIMD_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(FIMD_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread)
+endif()
+
+add_library(fimd_warnings INTERFACE)
+target_compile_options(fimd_warnings INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-missing-field-initializers>)
+
+# fimd_add_library(kernels a.cc b.cc): static library fimd_kernels, includes rooted at the project.
+function(fimd_add_library name)
+  add_library(fimd_${name} STATIC ${ARGN})
+  target_include_directories(fimd_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(fimd_${name} PRIVATE fimd_warnings)
+endfunction()
+
+# fimd_add_test(kernels a_test.cc ...): executable fimd_kernels_test and a ctest of the same name.
+# The source tree is the working directory, so tests find tests/data by relative path.
+function(fimd_add_test name)
+  add_executable(fimd_${name}_test ${PROJECT_SOURCE_DIR}/tests/main.cc ${ARGN})
+  target_link_libraries(fimd_${name}_test PRIVATE fimd_${name} fimd_warnings doctest::doctest)
+  add_test(NAME ${name} COMMAND fimd_${name}_test WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+endfunction()
