@@ -36,6 +36,8 @@ class Workspace {
 
   DocumentPtr find(std::string_view uri) const;  // null if not open
   std::vector<DocumentPtr> documents() const;    // open ones, most recently used first
+  /// Last snapshots of closed documents, most recently closed first.
+  const std::vector<DocumentPtr>& recently_closed() const { return recently_closed_; }
 
   /// Notes that the user's cursor is there (a completion request, a focus notification).
   void visit(const std::string& uri, size_t offset);
