@@ -25,67 +25,8 @@ import sys
 import tempfile
 import time
 
-
-class LspClient:
-    """The smallest client that can open a document and ask for an inline completion."""
-
-    def __init__(self, fimd, options):
-        self.process = subprocess.Popen([fimd, "lsp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.next_id = 0
-        self.request("initialize", {
-            "processId": os.getpid(),
-            "rootUri": None,
-            "capabilities": {"general": {"positionEncodings": ["utf-32"]}},
-            "initializationOptions": options,
-        })
-        self.notify("initialized", {})
-
-    def send(self, message):
-        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        self.process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        self.process.stdin.flush()
-
-    def receive(self):
-        length = 0
-        while True:
-            line = self.process.stdout.readline()
-            if not line:
-                raise RuntimeError("fimd lsp ended; see its messages above")
-            line = line.strip()
-            if not line:
-                break
-            name, _, value = line.partition(b":")
-            if name.lower() == b"content-length":
-                length = int(value)
-        return json.loads(self.process.stdout.read(length))
-
-    def notify(self, method, params):
-        self.send({"method": method, "params": params})
-
-    def request(self, method, params):
-        self.next_id += 1
-        wanted = self.next_id
-        self.send({"id": wanted, "method": method, "params": params})
-        while True:
-            message = self.receive()
-            if "method" in message and "id" in message:  # the server asks: nothing to configure
-                items = message.get("params", {}).get("items", [])
-                is_configuration = message["method"] == "workspace/configuration"
-                self.send({"id": message["id"], "result": [None] * len(items) if is_configuration else None})
-            elif message.get("id") == wanted and "method" not in message:
-                if "error" in message:
-                    raise LspError(message["error"])
-                return message["result"]
-
-    def close(self):
-        self.request("shutdown", None)
-        self.notify("exit", None)
-        self.process.wait(timeout=10)
-
-
-class LspError(Exception):
-    pass
-
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "scripts"))
+from lsp_client import LspClient, LspError  # noqa: E402
 
 EXTENSIONS = {"python": "py", "c": "c", "cpp": "cc", "javascript": "js", "typescript": "ts", "go": "go",
               "rust": "rs", "java": "java", "lua": "lua", "bash": "sh", "shellscript": "sh"}
