@@ -64,6 +64,17 @@ class QuantizedActivations {
 void matmul(ThreadPool& pool, const Matrix& w, const QuantizedActivations& x, const float* bias,
             float* y);
 
+/// One product of a group that shares its activations.
+struct MatmulTask {
+  const Matrix* w = nullptr;
+  const float* bias = nullptr;
+  float* y = nullptr;  // (n_tokens, rows)
+};
+
+/// The same for several matrices at once (q, k, v; gate, up): one fork and join for all of them,
+/// which matters when they are small.
+void matmul(ThreadPool& pool, std::span<const MatmulTask> tasks, const QuantizedActivations& x);
+
 /// y = x * rsqrt(mean(x^2) + eps) * weight, per row of `dim`; x and y (n_rows, dim) may alias.
 void rms_norm(ThreadPool& pool, const float* x, const float* weight, float eps, int64_t n_rows,
               int64_t dim, float* y);
@@ -75,14 +86,18 @@ enum class RopeStyle { kNeox, kAdjacent };  // pairs (i, i + d/2) or (2i, 2i + 1
 void rope(ThreadPool& pool, float* x, std::span<const int32_t> positions, int n_heads, int head_dim,
           int rotary_dim, const float* inv_freq, RopeStyle style);
 
-/// One layer's paged KV cache: k and v are (n_pages, n_kv_heads, page_tokens, head_dim) in half
-/// precision. Token p of a sequence lies in page pages[p / page_tokens].
+/// One layer's paged KV cache in half precision: k is (n_pages, n_kv_heads, head_dim, page_tokens),
+/// transposed so that SIMD lanes are keys, and v is (n_pages, n_kv_heads, page_tokens, head_dim).
+/// Token p of a sequence lies in page pages[p / page_tokens]. To share a page's first tokens, copy
+/// the whole page (page_elements() of k and of v) and overwrite the rest with kv_append.
+/// page_tokens: any number; multiples of 16 are quick, 32 or 64 best.
 struct PagedKv {
   uint16_t* k = nullptr;
   uint16_t* v = nullptr;
   int page_tokens = 0;
   int n_kv_heads = 0;
   int head_dim = 0;
+  size_t page_elements() const { return size_t(page_tokens) * n_kv_heads * head_dim; }
 };
 
 /// Stores k, v (n_tokens, n_kv_heads, head_dim) of positions first.. into the pages.
