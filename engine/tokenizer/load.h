@@ -43,10 +43,10 @@ struct VocabData {
   std::optional<TokenId> bos;
   std::optional<TokenId> eos;
   std::optional<TokenId> unknown;
-  std::vector<TokenId> end_ids;  // further ends of a generation: eot, eom
-  std::vector<TokenId> fim_ids;  // every tokenizer.ggml.fim_*_token_id that is present
-  bool add_bos = false;
-  bool add_space_prefix = false;  // GGUF default when the key is absent: true for kSpmBpe
+  std::vector<TokenId> end_ids;          // further ends of a generation: eot, eom
+  std::vector<TokenId> fim_ids;          // every tokenizer.ggml.fim_*_token_id that is present
+  std::optional<bool> add_bos;           // absent: what models of this kind expect
+  std::optional<bool> add_space_prefix;  // absent: yes for kSpmBpe, no for kByteBpe
   /// kSpmBpe: cut before every space, so that no token holds two words or a run of spaces.
   bool split_on_space = false;
 };
