@@ -1,0 +1,43 @@
+// The table of model architectures, and the parts they share.
+//
+// To add an architecture: write engine/models/<name>.cc with a build function, declare it here, and
+// add one row to the table in family.cc.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "engine/gguf.h"
+#include "engine/model_spec.h"
+#include "support/result.h"
+
+namespace fimd::models {
+
+struct Family {
+  const char* architecture;  // GGUF general.architecture
+  Result<ModelSpec> (*build)(const GgufFile& file);
+};
+
+std::span<const Family> families();
+
+// One per engine/models/<architecture>.cc.
+Result<ModelSpec> build_llama(const GgufFile& file);
+Result<ModelSpec> build_qwen2(const GgufFile& file);
+Result<ModelSpec> build_qwen3(const GgufFile& file);
+
+enum class Presence { kAbsent, kOptional, kRequired };
+
+/// What tells the llama-like architectures apart.
+struct DecoderTraits {
+  RopePairs rope_pairs = RopePairs::kNeox;
+  Presence qkv_bias = Presence::kAbsent;
+  Presence output_bias = Presence::kAbsent;
+  Presence qk_norm = Presence::kAbsent;
+  bool sliding_window = false;  // honour {arch}.attention.sliding_window
+};
+
+/// A decoder of pre-norm blocks: grouped-query attention with rope, then SwiGLU.
+Result<ModelSpec> build_decoder(const GgufFile& file, const DecoderTraits& traits);
+
+}  // namespace fimd::models

@@ -1,0 +1,10 @@
+// Qwen3 (dense): no biases, RMS norm of each head of q and k before rope.
+#include "engine/models/family.h"
+
+namespace fimd::models {
+
+Result<ModelSpec> build_qwen3(const GgufFile& file) {
+  return build_decoder(file, {.rope_pairs = RopePairs::kNeox, .qk_norm = Presence::kRequired});
+}
+
+}  // namespace fimd::models
