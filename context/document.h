@@ -47,8 +47,8 @@ class Document {
                                               int64_t version, std::string text);
 
   /// The snapshot after `changes`, applied in order and reparsed incrementally. Positions past the
-  /// end of a line clamp to it (as LSP says); a line past the end of the document or start > end is
-  /// an error.
+  /// end of a line clamp to it (as LSP says); a line past the end of the document (other than the
+  /// one right behind the last, which clients use for the end) or start > end is an error.
   Result<std::shared_ptr<const Document>> apply(const std::vector<TextChange>& changes,
                                                 int64_t version, PositionEncoding encoding) const;
 
@@ -79,6 +79,8 @@ class Document {
  private:
   Document();
   void index_lines();
+  /// line_starts_ after text_[begin, old_end) became text_[begin, new_end).
+  void reindex_lines(size_t begin, size_t old_end, size_t new_end);
 
   std::string uri_;
   std::string path_;
@@ -89,6 +91,9 @@ class Document {
   const Language* language_ = nullptr;
   std::shared_ptr<const SyntaxTree> tree_;
   std::optional<size_t> last_edit_offset_;
+  // Parses that took too long in a row, and how many edits to let pass before the next try.
+  uint32_t parse_failures_ = 0;
+  uint32_t parses_to_skip_ = 0;
 };
 
 using DocumentPtr = std::shared_ptr<const Document>;

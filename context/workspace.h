@@ -54,7 +54,8 @@ class Workspace {
 
   std::vector<std::string> folders_;
   std::map<std::string, DocumentPtr, std::less<>> open_;
-  std::vector<DocumentPtr> recently_closed_;
+  std::map<std::string, uint64_t, std::less<>> used_;  // tick of the last use of an open document
+  std::vector<DocumentPtr> recently_closed_;           // newest first
   std::vector<Visit> visits_;
   uint64_t tick_ = 0;
 };
