@@ -54,7 +54,8 @@ class ByteBpe : public BpeTokenizer {
 
 Result<std::unique_ptr<Tokenizer>> make_byte_bpe(VocabData data) {
   if (data.pre.empty() && data.pre_patterns.empty()) {
-    spdlog::warn("the model does not name its pre-tokenizer; using \"default\", which may be wrong");
+    spdlog::warn(
+        "the model does not name its pre-tokenizer; using \"default\", which may be wrong");
     data.pre = "default";
   }
   std::unique_ptr<PreTokenizer> pre;

@@ -112,6 +112,8 @@ std::span<const PreTokenizerRow> pretokenizer_table() {
   return table;
 }
 
+std::string_view gpt2_pattern() { return kGpt2; }
+
 PreTokenizerTraits pretokenizer_traits(std::string_view name) {
   // The rows share their patterns with models that do not share these.
   constexpr std::string_view kLlama3Like[] = {"llama-bpe", "llama3",   "llama-v3",

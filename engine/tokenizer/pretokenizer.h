@@ -37,6 +37,9 @@ struct PreTokenizerRow {
 
 std::span<const PreTokenizerRow> pretokenizer_table();
 
+/// The expression that ByteLevel of a tokenizer.json applies by itself.
+std::string_view gpt2_pattern();
+
 /// What a name implies beyond how to split.
 struct PreTokenizerTraits {
   bool ignore_merges = false;  // a piece that is a token is emitted as it is
