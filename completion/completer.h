@@ -34,7 +34,10 @@ struct CompletionOptions {
   bool snippets = true;   // text of other open files in the prompt
   bool speculate = true;  // compute the next suggestion as if the shown one were accepted
   bool prefill_on_change = true;
-  int timeout_ms = 5000;             // reply with what is there
+  bool typing_through = true;  // answer text typed as suggested without the model
+  int timeout_ms = 5000;       // reply with what is there
+  /// Automatic suggestions whose tokens' mean natural-log probability is lower are not shown.
+  double min_mean_logprob = -2.5;
   std::vector<std::string> exclude;  // globs of files whose text never enters a prompt
 };
 
@@ -67,12 +70,14 @@ struct Suggestion {
 /// What one request cost; for logs, `fimd complete --explain`, the bench and the status
 /// notification.
 struct CompletionReport {
-  std::string source;  // "model", "typing-through", "in-flight", "excluded", "empty"
+  /// "model", "typing-through" (also after speculation), "in-flight", "excluded", "empty".
+  std::string source;
   GenerationStats stats;
   double gather_ms = 0;
   double total_ms = 0;
   double first_text_ms = 0;
-  std::string outcome;  // "shown", or the filter or rule that ended or emptied it
+  std::string outcome;   // "shown", or the filter or rule that emptied it
+  std::string ended_by;  // the stop rule or reason that ended the generation
 };
 
 struct CompletionResult {
