@@ -36,8 +36,10 @@ struct StepInput {
   /// pages[p / page_tokens] holds position p, for every p < first + tokens.size(). The pass writes
   /// the new tokens' positions; no other sequence of the pass may read those slots.
   std::span<const int32_t> pages;
-  /// Sample a token after the last one. Null: no logits are computed for this sequence.
-  const SampleSpec* sample = nullptr;
+  /// samples[j] says how to sample a token after tokens[size - samples.size() + j]: usually one,
+  /// after the last token; more when the last tokens are guesses to be checked; none, and no logits
+  /// are computed, while a prompt is still being read.
+  std::span<const SampleSpec> samples;
 };
 
 class Backend {
@@ -49,15 +51,15 @@ class Backend {
   /// The most tokens of all sequences together in one pass.
   virtual int max_batch_tokens() const = 0;
 
-  /// One pass over the weights for all of `batch`. outputs[i] is set for every i that samples.
-  /// After an error the pages of the new tokens hold garbage; everything before them is intact.
+  /// One pass over the weights for all of `batch`. `outputs` gets the samples of the first input,
+  /// then those of the second ... After an error the pages of the new tokens hold garbage; everything before them is intact.
   virtual Status forward(std::span<const StepInput> batch, std::span<Sampled> outputs) = 0;
 
   /// Copies page `from` to page `to`, so that `to` can go on differently after a shared beginning.
   /// Only its first n_tokens tokens need be right.
   virtual void copy_page(int32_t from, int32_t to, int n_tokens) = 0;
 
-  /// Logits of the last forward's i-th input, if it sampled: (vocab). For tests and tools; empty
+  /// Logits that the last forward's i-th sample was made from: (vocab). For tests and tools; empty
   /// if the backend keeps them on a device.
   virtual std::span<const float> logits(size_t i) const = 0;
 };

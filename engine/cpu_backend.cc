@@ -174,9 +174,9 @@ std::string CpuBackend::name() const {
 }
 
 std::span<const float> CpuBackend::logits(size_t i) const {
-  if (i >= logits_row_.size() || logits_row_[i] < 0) return {};
   const auto vocab = static_cast<size_t>(spec_.vocab);
-  return {logits_.data() + static_cast<size_t>(logits_row_[i]) * vocab, vocab};
+  if (i >= static_cast<size_t>(n_rows_) || logits_.size() < (i + 1) * vocab) return {};
+  return {logits_.data() + i * vocab, vocab};
 }
 
 void CpuBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
@@ -195,14 +195,13 @@ void CpuBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
 Status CpuBackend::gather_batch(std::span<const StepInput> batch) {
   n_rows_ = 0;
   rows_.clear();
-  logits_row_.assign(batch.size(), -1);
   const auto hidden = static_cast<size_t>(spec_.hidden);
   for (const StepInput& input : batch) {
     const auto n = static_cast<int>(input.tokens.size());
     const auto last_page =
         static_cast<size_t>((input.first + n - 1) / geometry_.page_tokens);
     if (n < 1 || n_rows_ + n > max_batch_tokens_ || input.first < 0 ||
-        last_page >= input.pages.size()) {
+        last_page >= input.pages.size() || input.samples.size() > input.tokens.size()) {
       return Error{ErrorCode::kInternal, "a forward pass was given an impossible batch"};
     }
     rows_.push_back({n_rows_, n, input.first});
@@ -267,26 +266,23 @@ void CpuBackend::attention_block(size_t index, std::span<const StepInput> batch)
   cpu::add(pool_, x_.data(), h_.data(), static_cast<int64_t>(n_rows_) * spec_.hidden);
 }
 
-/// Drops every row but the last of each input that samples.
+/// Drops every row that nobody samples from.
 void CpuBackend::keep_sampled_rows(std::span<const StepInput> batch) {
   const auto hidden = static_cast<size_t>(spec_.hidden);
   const auto q_dim = static_cast<size_t>(std::get<Attention>(spec_.blocks.back().mixer).q_dim());
   int kept = 0;
   for (size_t i = 0; i < batch.size(); ++i) {
-    if (batch[i].sample == nullptr) {
-      rows_[i] = {kept, 0, 0};
-      continue;
-    }
-    const int last = rows_[i].begin + rows_[i].count - 1;
-    const auto from = static_cast<size_t>(last);
+    const auto n = static_cast<int>(batch[i].samples.size());
+    const int skipped = rows_[i].count - n;
+    const auto from = static_cast<size_t>(rows_[i].begin + skipped);
     const auto to = static_cast<size_t>(kept);
-    if (from != to) {
-      std::copy_n(x_.data() + from * hidden, hidden, x_.data() + to * hidden);
-      std::copy_n(q_.data() + from * q_dim, q_dim, q_.data() + to * q_dim);
+    if (from != to) {  // rows move towards the front, so a forward copy is right
+      std::copy_n(x_.data() + from * hidden, static_cast<size_t>(n) * hidden,
+                  x_.data() + to * hidden);
+      std::copy_n(q_.data() + from * q_dim, static_cast<size_t>(n) * q_dim, q_.data() + to * q_dim);
     }
-    rows_[i] = {kept, 1, rows_[i].first + rows_[i].count - 1};
-    logits_row_[i] = kept;
-    ++kept;
+    rows_[i] = {kept, n, rows_[i].first + skipped};
+    kept += n;
   }
   n_rows_ = kept;
 }
@@ -308,7 +304,6 @@ void CpuBackend::mlp_block(size_t index) {
 }
 
 Status CpuBackend::forward(std::span<const StepInput> batch, std::span<Sampled> outputs) {
-  assert(outputs.size() == batch.size());
   FIMD_RETURN_IF_ERROR(gather_batch(batch));
   for (size_t i = 0; i < layers_.size(); ++i) {
     attention_block(i, batch);
@@ -321,8 +316,13 @@ Status CpuBackend::forward(std::span<const StepInput> batch, std::span<Sampled> 
   const size_t needed = static_cast<size_t>(n_rows_) * static_cast<size_t>(spec_.vocab);
   if (logits_.size() < needed) logits_.resize(needed);
   cpu::matmul(pool_, spec_.tied ? embedding_ : output_, quantized_, nullptr, logits_.data());
-  for (size_t i = 0; i < batch.size(); ++i) {
-    if (batch[i].sample != nullptr) outputs[i] = sampler_.sample(logits(i), *batch[i].sample);
+  assert(outputs.size() >= static_cast<size_t>(n_rows_));
+  size_t row = 0;
+  for (const StepInput& input : batch) {
+    for (const SampleSpec& spec : input.samples) {
+      outputs[row] = sampler_.sample(logits(row), spec);
+      ++row;
+    }
   }
   return {};
 }

@@ -104,8 +104,7 @@ class CpuBackend final : public Backend {
   std::vector<float> q_, att_;      // (n_rows, q_dim)
   std::vector<float> k_, v_;        // (n_rows, kv_dim)
   std::vector<float> gate_, up_;    // (n_rows, ff)
-  std::vector<float> logits_;       // (n_sampled, vocab)
-  std::vector<int> logits_row_;     // row in logits_ for each input, -1: none
+  std::vector<float> logits_;       // (n_samples, vocab)
   cpu::QuantizedActivations quantized_;
 };
 
