@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <iterator>
 
 namespace fimd {
 
@@ -176,9 +177,10 @@ void PrefixCache::release(int32_t page) {
 }
 
 std::optional<int32_t> PrefixCache::allocate() {
-  while (free_.empty()) {
-    if (!evict_one()) return std::nullopt;
+  while (free_.empty() && evict_one()) {
   }
+  if (free_.empty()) forget_all();
+  if (free_.empty()) return std::nullopt;
   const int32_t page = free_.back();
   free_.pop_back();
   pages_[static_cast<size_t>(page)].users = 1;
@@ -216,6 +218,20 @@ bool PrefixCache::evict_one() {
 
 void PrefixCache::clear() {
   while (evict_one()) {
+  }
+}
+
+/// In a tiny pool, pages of inner nodes on the paths in use can be all that is left.
+void PrefixCache::forget_all() {
+  std::vector<std::unique_ptr<Node>> nodes = std::move(root_->children);
+  root_->children.clear();
+  leaves_.clear();
+  while (!nodes.empty()) {
+    std::unique_ptr<Node> node = std::move(nodes.back());
+    nodes.pop_back();
+    for (const int32_t page : node->pages) disown(page);
+    evicted_ += static_cast<int64_t>(node->pages.size());
+    std::move(node->children.begin(), node->children.end(), std::back_inserter(nodes));
   }
 }
 

@@ -91,6 +91,7 @@ class PrefixCache {
   void touch(Node* node);
   void split(Node* node, int at);
   bool evict_one();
+  void forget_all();
   void drop_last_page(Node* leaf);
   void own(int32_t page) { ++pages_[static_cast<size_t>(page)].owners; }
   void disown(int32_t page);

@@ -1,0 +1,49 @@
+// The local generator: a resident model behind the Generator interface.
+//
+// Owns the model file, tokenizer, backend, scheduler and the engine thread. Which backend is the
+// only thing that differs between CPU and GPU.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "engine/backend.h"
+#include "engine/gguf.h"
+#include "engine/model_spec.h"
+#include "engine/prompt_encoder.h"
+#include "engine/scheduler.h"
+
+namespace fimd {
+
+class LocalGenerator final : public Generator {
+ public:
+  struct Parts {
+    std::unique_ptr<GgufFile> file;
+    std::unique_ptr<ModelSpec> spec;  // points into the file
+    std::unique_ptr<Tokenizer> tokenizer;
+    std::unique_ptr<Backend> backend;  // may point into spec and file
+  };
+
+  LocalGenerator(Parts parts, const SchedulerOptions& options);
+  /// Cancels what is unfinished and joins the engine thread.
+  ~LocalGenerator() override;
+
+  const ModelInfo& info() const override { return info_; }
+  GenerationId submit(GenerationRequest request) override;
+  void cancel(GenerationId id) override;
+  size_t count_tokens(std::string_view text) const override;
+  EngineStatus status() const override;
+
+ private:
+  void run();
+
+  Parts parts_;
+  ModelInfo info_;
+  mutable PromptEncoder encoder_;
+  Scheduler scheduler_;
+  std::atomic<bool> stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace fimd

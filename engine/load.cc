@@ -1,0 +1,119 @@
+#include "engine/load.h"
+
+#include <algorithm>
+
+#include "engine/cpu_backend.h"
+#include "engine/generators/local.h"
+#include "engine/gguf_vocab.h"
+#include "support/cpu_count.h"
+#include "support/log.h"
+
+namespace fimd {
+
+namespace {
+
+/// The shares of loading that the progress shows.
+constexpr double kOpened = 0.05;
+constexpr double kTokenizer = 0.15;
+constexpr double kWeights = 0.95;
+
+Status check_options(const EngineOptions& options) {
+  const auto bad = [](const std::string& what) {
+    return Error{ErrorCode::kInvalidArgument, what};
+  };
+  if (options.backend != "auto" && options.backend != "cpu") {
+    return bad("backend '" + options.backend + "' is not one of auto, cpu");
+  }
+  constexpr int kMaxThreads = 1024;
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return bad("the number of threads must be 0 (automatic) to 1024");
+  }
+  if (options.context_length < 0) return bad("the context length cannot be negative");
+  constexpr int kMaxChunk = 1 << 16;
+  if (options.prefill_chunk < 1 || options.prefill_chunk > kMaxChunk) {
+    return bad("the prefill chunk must be 1 to 65536 tokens");
+  }
+  if (options.kv_cache_bytes < 1) return bad("the KV cache needs a budget");
+  return {};
+}
+
+/// Reads every weight once, so that the first keystroke does not wait for the disk.
+Status warm_up(Backend& backend, const Tokenizer& tokenizer) {
+  const TokenId token = tokenizer.bos().value_or(0);
+  const int32_t page = 0;  // nobody uses any yet
+  const SampleSpec sample;
+  StepInput input;
+  input.tokens = {&token, 1};
+  input.pages = {&page, 1};
+  input.samples = {&sample, 1};
+  Sampled sampled;
+  FIMD_RETURN_IF_ERROR(backend.forward({&input, 1}, {&sampled, 1}));
+  if (sampled.token < 0) {
+    return Error{ErrorCode::kCorrupt,
+                 "the model's output is not a number; its file may be damaged"};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
+                                                  const LoadProgress& progress) {
+  const auto report = [&](double fraction, const std::string& what) {
+    if (progress) progress(fraction, what);
+  };
+  FIMD_RETURN_IF_ERROR(check_options(options));
+  const Stopwatch watch;
+  report(0, "opening the model");
+  LocalGenerator::Parts parts;
+  FIMD_ASSIGN_OR_RETURN(parts.file, GgufFile::open(options.model_path));
+  parts.file->will_need();
+  FIMD_ASSIGN_OR_RETURN(ModelSpec spec, read_model_spec(*parts.file));
+  parts.spec = std::make_unique<ModelSpec>(std::move(spec));
+
+  report(kOpened, "reading the vocabulary");
+  FIMD_ASSIGN_OR_RETURN(parts.tokenizer, load_gguf_tokenizer(*parts.file));
+  if (parts.tokenizer->vocab_size() > parts.spec->vocab) {
+    return Error{ErrorCode::kCorrupt,
+                 "'" + options.model_path + "': the tokenizer has " +
+                     std::to_string(parts.tokenizer->vocab_size()) + " entries, the model only " +
+                     std::to_string(parts.spec->vocab)};
+  }
+
+  report(kTokenizer, "loading the weights");
+  CpuBackendOptions cpu;
+  cpu.threads = options.threads > 0 ? options.threads : usable_physical_cores();
+  cpu.kv_bytes = options.kv_cache_bytes;
+  // Room for a chunk of a prompt and one token each of several sequences that are generating.
+  constexpr int kDecodingSequences = 32;
+  cpu.max_batch_tokens = options.prefill_chunk + kDecodingSequences;
+  FIMD_ASSIGN_OR_RETURN(
+      parts.backend,
+      CpuBackend::make(*parts.spec, TokenMask(*parts.tokenizer, parts.spec->vocab), cpu,
+                       [&](double done) {
+                         report(kTokenizer + (kWeights - kTokenizer) * done, "loading the weights");
+                       }));
+
+  report(kWeights, "warming up");
+  FIMD_RETURN_IF_ERROR(warm_up(*parts.backend, *parts.tokenizer));
+
+  SchedulerOptions scheduler;
+  scheduler.prefill_chunk = options.prefill_chunk;
+  const int own = parts.spec->context_length;
+  scheduler.context_length =
+      options.context_length > 0 ? std::min(options.context_length, own) : own;
+  const int wanted = scheduler.context_length;
+  auto generator = std::make_unique<LocalGenerator>(std::move(parts), scheduler);
+  const ModelInfo& info = generator->info();
+  if (info.context_length < wanted) {
+    spdlog::warn("the KV cache budget of {} MiB limits the context to {} of {} tokens",
+                 options.kv_cache_bytes >> 20, info.context_length, wanted);
+  }
+  spdlog::info("loaded {} ({}, {}, {} M parameters, {} MiB, context {}) on {} in {:.0f} ms",
+               info.name, info.architecture, info.quantization, info.parameters / 1000000,
+               info.weight_bytes >> 20, info.context_length, info.backend, watch.elapsed_ms());
+  report(1, "ready");
+  return std::unique_ptr<Generator>(std::move(generator));
+}
+
+}  // namespace fimd

@@ -1,0 +1,516 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+
+#include "engine/text_stream.h"
+#include "support/log.h"
+
+namespace fimd {
+
+namespace {
+/// A background prompt is read in smaller chunks: somebody may come to wait for its end.
+constexpr int kBackgroundChunk = 64;
+/// Prompts with at most this much left to read share a step with others.
+constexpr int kShortRemainder = 16;
+
+constexpr const char* kCacheFull = "the KV cache is full; raise its budget";
+}  // namespace
+
+/// What other threads may touch of a request.
+struct Scheduler::Ticket {
+  GenerationId id = 0;
+  std::string lane;
+  std::atomic<bool> cancelled = false;
+  std::atomic<bool> superseded = false;
+};
+
+struct Scheduler::Sequence {
+  std::shared_ptr<Ticket> ticket;
+  GenerationRequest request;
+  Stopwatch since_submit;
+
+  std::vector<TokenId> tokens;  // the prompt, then what was generated
+  int prompt_tokens = 0;
+  int computed = 0;            // positions below have their keys and values in `pages`
+  std::vector<int32_t> pages;  // used by this sequence
+  bool admitted = false;
+  int promised_pages = 0;
+  int planned = 0;  // tokens in the coming forward pass
+
+  std::optional<TextStream> stream;
+  std::vector<TokenId> taken_back;  // what healing removed from the prompt
+  std::vector<TokenId> allowed;     // for healing
+  std::vector<TokenId> stops;       // control tokens that end it
+  SampleSpec sample;
+  int new_tokens = 0;  // generated beyond what healing took back
+
+  GenerationStats stats;
+  double started_ms = -1;
+  double first_sample_ms = 0;
+  bool done = false;
+
+  bool generates() const { return request.params.max_tokens > 0 && request.sink != nullptr; }
+  bool interactive() const { return request.priority == Priority::kInteractive; }
+  int remaining() const { return static_cast<int>(tokens.size()) - computed; }
+};
+
+Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, PromptEncoder& encoder,
+                     const SchedulerOptions& options)
+    : backend_(backend),
+      tokenizer_(tokenizer),
+      encoder_(encoder),
+      options_([&] {
+        // One page is kept for the copy that a branch in mid-page makes.
+        SchedulerOptions limited = options;
+        const KvGeometry kv = backend.kv();
+        const int64_t capacity = (int64_t{kv.n_pages} - 1) * kv.page_tokens;
+        limited.context_length =
+            static_cast<int>(std::min<int64_t>(options.context_length, capacity));
+        limited.prefill_chunk = std::clamp(options.prefill_chunk, 1, backend.max_batch_tokens());
+        return limited;
+      }()),
+      geometry_(backend.kv()),
+      cache_(geometry_.page_tokens, geometry_.n_pages) {
+  status_.kv_bytes_budget = geometry_.page_bytes * geometry_.n_pages;
+}
+
+Scheduler::~Scheduler() { stop(); }
+
+// ---- Any thread ----
+
+GenerationId Scheduler::submit(GenerationRequest request) {
+  auto sequence = std::make_unique<Sequence>();
+  sequence->ticket = std::make_shared<Ticket>();
+  sequence->ticket->lane = request.lane;
+  sequence->request = std::move(request);
+  const std::lock_guard lock(mutex_);
+  const GenerationId id = next_id_++;
+  sequence->ticket->id = id;
+  const std::string& lane = sequence->ticket->lane;
+  if (!lane.empty()) {
+    const auto [newest, first] = newest_.try_emplace(lane, id);
+    if (!first) {
+      if (const auto old = tickets_.find(newest->second); old != tickets_.end()) {
+        old->second->superseded = true;
+        old->second->cancelled = true;
+      }
+      newest->second = id;
+    }
+  }
+  tickets_.emplace(id, sequence->ticket);
+  mail_.push_back(std::move(sequence));
+  ++status_.queued_requests;
+  mail_arrived_.notify_one();
+  return id;
+}
+
+void Scheduler::cancel(GenerationId id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = tickets_.find(id);
+  if (found == tickets_.end()) return;
+  found->second->cancelled = true;
+  cancel_pending_ = true;
+  mail_arrived_.notify_one();
+}
+
+EngineStatus Scheduler::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
+}
+
+void Scheduler::wait() {
+  std::unique_lock lock(mutex_);
+  mail_arrived_.wait(lock, [&] { return !mail_.empty() || cancel_pending_ || interrupted_; });
+}
+
+void Scheduler::interrupt() {
+  const std::lock_guard lock(mutex_);
+  interrupted_ = true;
+  mail_arrived_.notify_all();
+}
+
+// ---- The engine thread ----
+
+bool Scheduler::step() {
+  take_mail();
+  drop_cancelled();
+  const bool busy = !sequences_.empty();
+  if (plan()) run();
+  sweep();
+  return busy;
+}
+
+void Scheduler::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
+  take_mail();
+  for (const auto& sequence : sequences_) sequence->ticket->cancelled = true;
+  drop_cancelled();
+  sweep();
+}
+
+void Scheduler::take_mail() {
+  std::vector<SequencePtr> mail;
+  bool stopped = false;
+  {
+    const std::lock_guard lock(mutex_);
+    mail.swap(mail_);
+    cancel_pending_ = false;
+    stopped = stopped_;
+  }
+  for (SequencePtr& sequence : mail) {
+    if (stopped) sequence->ticket->cancelled = true;
+    start(std::move(sequence));
+  }
+}
+
+void Scheduler::start(SequencePtr owned) {
+  sequences_.push_back(std::move(owned));
+  Sequence& sequence = *sequences_.back();
+  if (sequence.ticket->cancelled) return;  // drop_cancelled() ends it
+  const GenerationParams& params = sequence.request.params;
+  const Stopwatch watch;
+  auto encoded = encoder_.encode(sequence.request.prompt, params.heal);
+  sequence.stats.tokenize_ms = watch.elapsed_ms();
+  if (!encoded.ok()) return fail(sequence, encoded.error());
+  sequence.request.prompt.clear();
+  sequence.tokens = std::move(encoded->ids);
+  sequence.taken_back = std::move(encoded->taken_back);
+  sequence.prompt_tokens = static_cast<int>(sequence.tokens.size());
+  sequence.stats.prompt_tokens = sequence.prompt_tokens;
+  const int64_t least = int64_t{sequence.prompt_tokens} + (sequence.generates() ? 1 : 0);
+  if (least > options_.context_length) {
+    return fail(sequence, {ErrorCode::kInvalidArgument,
+                           "the prompt has " + std::to_string(sequence.prompt_tokens) +
+                               " tokens, more than the context of " +
+                               std::to_string(options_.context_length)});
+  }
+  for (const std::string& name : params.stop_controls) {
+    const auto id = tokenizer_.control_id(name);
+    if (!id) {
+      return fail(sequence, {ErrorCode::kInvalidArgument,
+                             "the model has no control token '" + name.substr(0, 80) + "'"});
+    }
+    sequence.stops.push_back(*id);
+  }
+  sequence.sample.params = params.sampling;
+  sequence.sample.extra = sequence.stops;
+  sequence.stream.emplace(std::move(encoded->healed), params.stop);
+  prepare_sample(sequence);
+}
+
+void Scheduler::drop_cancelled() {
+  for (const auto& sequence : sequences_) {
+    if (sequence->done || !sequence->ticket->cancelled) continue;
+    keep_in_cache(*sequence);
+    end(*sequence,
+        Error{ErrorCode::kCancelled, sequence->ticket->superseded ? "superseded by a newer request"
+                                                                  : "cancelled"});
+  }
+  sweep();
+}
+
+/// Chooses what the coming pass computes. False: nothing.
+bool Scheduler::plan() {
+  planned_.clear();
+  const auto interactive = [](const SequencePtr& s) { return !s->done && s->interactive(); };
+  const bool only_interactive = std::any_of(sequences_.begin(), sequences_.end(), interactive);
+  const auto may_run = [&](const Sequence& s) {
+    return !s.done && (!only_interactive || s.interactive());
+  };
+  int budget = backend_.max_batch_tokens();
+  for (const auto& sequence : sequences_) {
+    if (!may_run(*sequence) || !sequence->admitted || sequence->remaining() != 1) continue;
+    if (budget > 0 && plan_input(*sequence, 1)) --budget;
+  }
+  bool reading_long = false;
+  for (const auto& owned : sequences_) {
+    Sequence& sequence = *owned;
+    if (!may_run(sequence) || sequence.planned > 0 || budget <= 0) continue;
+    if (!sequence.admitted) {
+      const std::span<const TokenId> tokens(sequence.tokens);
+      const int left = static_cast<int>(tokens.size()) - cache_.matched_length(tokens);
+      if (reading_long && left > kShortRemainder) continue;
+      if (!admit(sequence)) break;  // nobody overtakes
+    }
+    if (sequence.done) continue;
+    if (sequence.remaining() == 0) {
+      finish(sequence, FinishReason::kMaxTokens);  // only a prefill, and all of it was cached
+      continue;
+    }
+    const bool is_long = sequence.remaining() > kShortRemainder;
+    if (is_long && reading_long) continue;
+    const int chunk = sequence.interactive() ? options_.prefill_chunk
+                                             : std::min(options_.prefill_chunk, kBackgroundChunk);
+    const int n = std::min({sequence.remaining(), chunk, budget});
+    if (plan_input(sequence, n)) budget -= n;
+    reading_long = reading_long || is_long;
+  }
+  return !planned_.empty();
+}
+
+/// Gives a sequence its cached prefix and a promise of the pages it may need. False: not yet.
+bool Scheduler::admit(Sequence& sequence) {
+  const int64_t most = std::min<int64_t>(
+      options_.context_length, static_cast<int64_t>(sequence.tokens.size()) +
+                                   std::max(sequence.request.params.max_tokens, 0) + 1);
+  const auto pages = static_cast<int>((most + geometry_.page_tokens - 1) / geometry_.page_tokens);
+  sequence.promised_pages = pages + 1;
+  if (promised_pages_ + sequence.promised_pages > geometry_.n_pages && !make_room_for(sequence)) {
+    return false;
+  }
+  // A sequence that generates must compute at least its last token, to have logits.
+  std::span<const TokenId> known(sequence.tokens);
+  if (sequence.generates()) known = known.first(known.size() - 1);
+  PrefixCache::Match match = cache_.match(known);
+  sequence.pages = std::move(match.pages);
+  sequence.computed = match.length;
+  sequence.admitted = true;
+  promised_pages_ += sequence.promised_pages;
+  const int in_last_page = sequence.computed % geometry_.page_tokens;
+  if (in_last_page != 0) {
+    const auto copy = cache_.allocate();
+    if (!copy) {
+      fail(sequence, {ErrorCode::kResourceExhausted, kCacheFull});
+      return true;
+    }
+    backend_.copy_page(sequence.pages.back(), *copy, in_last_page);
+    cache_.release(sequence.pages.back());
+    sequence.pages.back() = *copy;
+  }
+  if (sequence.started_ms < 0) {
+    sequence.started_ms = sequence.since_submit.elapsed_ms();
+    sequence.stats.queue_ms = sequence.started_ms;
+    sequence.stats.cached_tokens = std::min(sequence.computed, sequence.prompt_tokens);
+  }
+  return true;
+}
+
+void Scheduler::give_up_pages(Sequence& sequence) {
+  for (const int32_t page : sequence.pages) cache_.release(page);
+  sequence.pages.clear();
+  sequence.computed = 0;
+  if (sequence.admitted) promised_pages_ -= sequence.promised_pages;
+  sequence.admitted = false;
+}
+
+/// Background sequences give their pages up for an interactive one; they start again from what the
+/// cache keeps of them.
+bool Scheduler::make_room_for(const Sequence& sequence) {
+  if (sequence.interactive()) {
+    for (const auto& other : sequences_) {
+      if (other->done || other->interactive() || !other->admitted) continue;
+      keep_in_cache(*other);
+      give_up_pages(*other);
+    }
+  }
+  return promised_pages_ + sequence.promised_pages <= geometry_.n_pages;
+}
+
+bool Scheduler::extend_pages(Sequence& sequence, int end) {
+  const auto wanted =
+      static_cast<size_t>((end + geometry_.page_tokens - 1) / geometry_.page_tokens);
+  while (sequence.pages.size() < wanted) {
+    const auto page = cache_.allocate();
+    if (!page) return false;
+    sequence.pages.push_back(*page);
+  }
+  return true;
+}
+
+bool Scheduler::plan_input(Sequence& sequence, int n_tokens) {
+  if (!extend_pages(sequence, sequence.computed + n_tokens)) {
+    // Promises cover every page a sequence uses; this is the last defence.
+    fail(sequence, {ErrorCode::kResourceExhausted, kCacheFull});
+    return false;
+  }
+  sequence.planned = n_tokens;
+  planned_.push_back(&sequence);
+  return true;
+}
+
+void Scheduler::run() {
+  inputs_.clear();
+  size_t samples = 0;
+  for (Sequence* sequence : planned_) {
+    StepInput input;
+    input.tokens = std::span<const TokenId>(sequence->tokens)
+                       .subspan(static_cast<size_t>(sequence->computed),
+                                static_cast<size_t>(sequence->planned));
+    input.first = sequence->computed;
+    input.pages = sequence->pages;
+    if (sequence->generates() && sequence->planned == sequence->remaining()) {
+      input.samples = {&sequence->sample, 1};
+    }
+    samples += input.samples.size();
+    inputs_.push_back(input);
+  }
+  sampled_.assign(samples, {});
+  const Status status = backend_.forward(inputs_, sampled_);
+  if (!status.ok()) {
+    for (Sequence* sequence : planned_) fail(*sequence, status.error());
+    return;
+  }
+  std::span<const Sampled> left(sampled_);
+  for (size_t i = 0; i < planned_.size(); ++i) {
+    const size_t n = inputs_[i].samples.size();
+    advance(*planned_[i], left.first(n));
+    left = left.subspan(n);
+  }
+}
+
+void Scheduler::advance(Sequence& sequence, std::span<const Sampled> samples) {
+  const int before = sequence.computed;
+  sequence.computed += sequence.planned;
+  const int read = std::min(sequence.computed, sequence.prompt_tokens) -
+                   std::min(before, sequence.prompt_tokens);
+  sequence.stats.prefilled_tokens += read;
+  if (read > 0) {
+    sequence.stats.prefill_ms = sequence.since_submit.elapsed_ms() - sequence.started_ms;
+    keep_in_cache(sequence);  // so that others can begin where this one is
+  }
+  sequence.planned = 0;
+  if (!samples.empty()) {
+    if (sequence.stats.decoded_tokens == 0) {
+      sequence.first_sample_ms = sequence.since_submit.elapsed_ms();
+    }
+    accept(sequence, samples.front());
+  } else if (sequence.remaining() == 0) {
+    finish(sequence, FinishReason::kMaxTokens);
+  }
+}
+
+void Scheduler::accept(Sequence& sequence, const Sampled& sampled) {
+  if (sampled.token < 0) {
+    return fail(sequence, {ErrorCode::kInternal,
+                           "the model's output is not a number; its file may be damaged"});
+  }
+  ++sequence.stats.decoded_tokens;
+  const auto ends = tokenizer_.end_of_generation();
+  if (std::find(ends.begin(), ends.end(), sampled.token) != ends.end() ||
+      std::find(sequence.stops.begin(), sequence.stops.end(), sampled.token) !=
+          sequence.stops.end()) {
+    return finish(sequence, FinishReason::kEndOfText);
+  }
+  const std::string_view bytes = tokenizer_.bytes(sampled.token);
+  TextStream& stream = *sequence.stream;
+  if (bytes.size() > stream.healing().size()) ++sequence.new_tokens;
+  sequence.tokens.push_back(sampled.token);
+  const bool stopped = stream.push(bytes, sampled.logprob);
+  if (!emit(sequence)) return finish(sequence, FinishReason::kStoppedBySink);
+  if (stopped) return finish(sequence, FinishReason::kStopText);
+  if (sequence.new_tokens >= sequence.request.params.max_tokens) {
+    return finish(sequence, FinishReason::kMaxTokens);
+  }
+  prepare_sample(sequence);
+  if (static_cast<int>(sequence.tokens.size()) >= options_.context_length) {
+    return finish(sequence, FinishReason::kContextFull);
+  }
+}
+
+/// Sets what the next token may be.
+void Scheduler::prepare_sample(Sequence& sequence) {
+  sequence.allowed.clear();
+  if (!sequence.generates()) return;
+  if (!sequence.stream->healing().empty()) {
+    sequence.allowed = tokenizer_.compatible_with(sequence.stream->healing());
+    if (sequence.allowed.empty()) force_healing(sequence);
+  }
+  sequence.sample.allowed = sequence.allowed;
+  sequence.sample.uniform = uniform_at(sequence.request.params.sampling.seed,
+                                       static_cast<uint64_t>(sequence.stats.decoded_tokens));
+}
+
+/// No token can begin with the bytes that healing took back: puts them back as they were, or as the
+/// tokenizer would have them by themselves.
+void Scheduler::force_healing(Sequence& sequence) {
+  std::vector<TokenId> ids;
+  if (static_cast<int>(sequence.tokens.size()) == sequence.prompt_tokens) {
+    ids = sequence.taken_back;
+  } else {
+    tokenizer_.encode(sequence.stream->healing(), &ids);
+  }
+  sequence.tokens.insert(sequence.tokens.end(), ids.begin(), ids.end());
+  const std::string rest(sequence.stream->healing());
+  sequence.stream->push(rest, 0);
+}
+
+/// False: the sink wants no more.
+bool Scheduler::emit(Sequence& sequence) {
+  const std::string_view text = sequence.stream->take();
+  if (text.empty()) return true;
+  if (sequence.stats.first_text_ms == 0) {
+    sequence.stats.first_text_ms = sequence.since_submit.elapsed_ms();
+  }
+  return sequence.request.sink->on_text(text, sequence.stream->logprob()) ==
+         GenerationSink::Flow::kContinue;
+}
+
+void Scheduler::finish(Sequence& sequence, FinishReason reason) {
+  if (sequence.generates() && reason != FinishReason::kStoppedBySink) {
+    sequence.stream->finish();
+    emit(sequence);
+  }
+  keep_in_cache(sequence);
+  sequence.stats.reason = reason;
+  sequence.stats.total_ms = sequence.since_submit.elapsed_ms();
+  end(sequence, sequence.stats);
+}
+
+void Scheduler::fail(Sequence& sequence, Error error) { end(sequence, std::move(error)); }
+
+void Scheduler::keep_in_cache(const Sequence& sequence) {
+  if (sequence.computed == 0) return;
+  cache_.insert(std::span(sequence.tokens).first(static_cast<size_t>(sequence.computed)),
+                sequence.pages);
+}
+
+/// Lets go of everything and answers. The sequence itself goes with the next sweep().
+void Scheduler::end(Sequence& sequence, Result<GenerationStats> result) {
+  give_up_pages(sequence);
+  sequence.done = true;
+  sequence.planned = 0;
+  const GenerationStats& stats = sequence.stats;
+  const double total_ms = sequence.since_submit.elapsed_ms();
+  {
+    const std::lock_guard lock(mutex_);
+    const Ticket& ticket = *sequence.ticket;
+    tickets_.erase(ticket.id);
+    if (const auto newest = newest_.find(ticket.lane);
+        newest != newest_.end() && newest->second == ticket.id) {
+      newest_.erase(newest);
+    }
+    status_.prompt_tokens += stats.cached_tokens + stats.prefilled_tokens;
+    status_.cached_tokens += stats.cached_tokens;
+    status_.decoded_tokens += stats.decoded_tokens;
+    const double decode_ms = total_ms - sequence.first_sample_ms;
+    if (stats.decoded_tokens > 1 && decode_ms > 0) {
+      status_.decode_tokens_per_second = 1000.0 * (stats.decoded_tokens - 1) / decode_ms;
+    }
+  }
+  const auto level = sequence.generates() ? spdlog::level::info : spdlog::level::debug;
+  spdlog::log(level,
+              "request {}: {} prompt tokens, {} cached, {} computed, {} decoded; queue {:.1f} ms, "
+              "tokenize {:.1f}, prefill {:.1f}, first text {:.1f}, total {:.1f}; {}",
+              sequence.ticket->id, stats.prompt_tokens, stats.cached_tokens,
+              stats.prefilled_tokens, stats.decoded_tokens, stats.queue_ms, stats.tokenize_ms,
+              stats.prefill_ms, stats.first_text_ms, total_ms,
+              result.ok() ? finish_reason_name(stats.reason) : error_code_name(result.error().code));
+  if (sequence.request.sink) sequence.request.sink->on_done(std::move(result));
+}
+
+void Scheduler::sweep() {
+  std::erase_if(sequences_, [](const auto& sequence) { return sequence->done; });
+  int active = 0;
+  for (const auto& sequence : sequences_) active += sequence->admitted ? 1 : 0;
+  const std::lock_guard lock(mutex_);
+  status_.active_requests = active;
+  status_.queued_requests = static_cast<int>(mail_.size() + sequences_.size()) - active;
+  status_.kv_bytes_used = geometry_.page_bytes * cache_.used_pages();
+}
+
+}  // namespace fimd
