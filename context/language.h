@@ -54,6 +54,8 @@ enum LexQuirk : uint16_t {
   kDigitSeparators = 1 << 6,  // 1'000
   kHashInWords = 1 << 7,      // the line comment's # only counts behind a blank (Bash, YAML)
   kNestedComments = 1 << 8,   // Rust's block comments nest
+  kHeredocs = 1 << 9,         // <<WORD ... WORD
+  kCasePatterns = 1 << 10,    // `pattern)` closes nothing
 };
 
 struct NodeKinds {
@@ -80,10 +82,12 @@ struct LanguageSpec {
 
   /// Words that may go on with a finished compound statement: else, catch.
   std::vector<std::string_view> continuing_words;
-  /// kKeywords: words that open a block, close one, and separate two (else).
+  /// kKeywords: words that open a block, close one, and separate two (else); and those directly
+  /// behind which its statements begin (then).
   std::vector<std::string_view> opening_words;
   std::vector<std::string_view> closing_words;
   std::vector<std::string_view> middle_words;
+  std::vector<std::string_view> body_words;
   /// kIndentation: words that begin a line which opens a block with a final colon; empty: any line.
   std::vector<std::string_view> header_words;
 };

@@ -15,7 +15,7 @@ LanguageSpec bash_language() {
       .blocks = BlockStyle::kKeywords,
       .line_comment = "#",
       .strings = {{"\"", "\"", true}, {"'", "'", true, false}},
-      .quirks = kHashInWords,
+      .quirks = kHashInWords | kHeredocs | kCasePatterns,
       .nodes = {{kStatement | kNewlineEnds,
                  {"c_style_for_statement", "case_statement", "command", "declaration_command",
                   "for_statement", "if_statement", "list", "negated_command", "pipeline",
@@ -32,6 +32,7 @@ LanguageSpec bash_language() {
       .opening_words = {"do", "if", "case"},
       .closing_words = {"done", "fi", "esac"},
       .middle_words = {"else", "elif"},
+      .body_words = {"then", "do", "else"},
   };
 }
 

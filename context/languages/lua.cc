@@ -29,6 +29,7 @@ LanguageSpec lua_language() {
       .opening_words = {"function", "do", "if", "repeat"},
       .closing_words = {"end", "until"},
       .middle_words = {"else", "elseif"},
+      .body_words = {"then", "do", "else", "repeat"},
   };
 }
 
