@@ -25,6 +25,12 @@ size_t skip_blanks(std::string_view text, size_t offset) {
   return found == std::string_view::npos ? text.size() : found;
 }
 
+/// Begins or ends a code block of Markdown.
+bool is_fence(std::string_view line) {
+  line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+  return line.starts_with("```") || line.starts_with("~~~");
+}
+
 /// Lines that cannot stand alone: what follows belongs to them.
 bool line_goes_on(std::string_view text, size_t end) {
   size_t i = end;
@@ -91,9 +97,9 @@ Continuation::State::State(DocumentPtr the_document, size_t the_begin, size_t th
     base_indent = indentation(document->line_text(document->line_of(around.logical_line))) + 1;
     base_known = true;
   }
-  if (document->tree() != nullptr && spec()->blocks == BlockStyle::kParagraphs) {
-    for (const TSNode node : document->tree()->path_to(begin, true)) {
-      if (std::string_view(ts_node_type(node)) == "code_fence_content") in_fence = true;
+  if (spec() != nullptr && spec()->blocks == BlockStyle::kParagraphs) {
+    for (size_t i = 0; i < line; ++i) {
+      if (is_fence(document->line_text(i))) in_fence = !in_fence;
     }
   }
 }
@@ -224,7 +230,7 @@ std::optional<size_t> Continuation::State::paragraph_end(std::string_view genera
     const size_t mark = std::min(line.find_first_not_of(" \t"), line.size());
     const std::string_view stripped = line.substr(mark);
     const bool whole = stop < generated.size();
-    if (stripped.starts_with("```") || stripped.starts_with("~~~")) {
+    if (is_fence(stripped)) {
       if (in_fence) return content_end;
       fence = !fence;
     } else if (!fence && whole && !first && stripped.empty()) {
