@@ -4,6 +4,7 @@
 // sleep, so an idle engine uses no CPU.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 
@@ -11,13 +12,19 @@ namespace fimd::cpu {
 
 class ThreadPool {
  public:
+  /// At least one thread; the caller of run() is thread 0.
   explicit ThreadPool(int n_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
+  /// Returns when every thread has returned from `task`, which must not throw or call run().
   void run(const std::function<void(int thread, int n_threads)>& task);
+
+  /// Working memory of one thread, 64-byte aligned, at least `bytes`. It grows and is kept; its
+  /// contents last until the same thread's next call. For use inside a task.
+  std::byte* scratch(int thread, size_t bytes);
 
  private:
   struct State;

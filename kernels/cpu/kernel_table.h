@@ -1,0 +1,103 @@
+// The inner loops that exist once per instruction set, as a table of function pointers.
+//
+// kernels_<isa>.cc fill one table each from the same templates (simd/*.h) over a small vector type.
+// ops.cc splits the work, hands each piece here, and owns all memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fimd::cpu {
+
+/// Tokens a matmul tile can hold, ascending. A tile of n tokens takes the first size >= n.
+constexpr int kTileSizes[] = {1, 2, 3, 4, 6, 8, 12, 16};
+constexpr int kTileVariants = 8;
+constexpr int kMaxTile = 16;
+
+/// Words of a block of quantised activations other than its codes, for T tokens each:
+/// float d[T]; float d * sum[T]; int32 -8 * sum over all 32, the first 16 and the last 16 codes.
+constexpr int kAuxWords = 5;
+
+enum QuantKind { kKindQ4_0, kKindQ8_0, kKindQ4K, kKindQ5K, kKindQ6K, kQuantKinds };
+enum FloatKind { kKindF32, kKindF16, kKindBF16, kFloatKinds };
+
+/// One panel of 16 rows against one tile of T tokens.
+struct QuantTile {
+  const uint8_t* codes;   // pack.h
+  const uint8_t* scales;  // pack.h
+  int64_t blocks;         // of 32 columns
+  const int8_t* x;        // (blocks, T, 32)
+  const void* aux;        // (blocks, kAuxWords, T)
+  float* y;               // row of the first token, first row of the panel
+  int64_t y_stride;
+  int n_tokens;  // <= T; the rest is padding and not stored
+  int n_rows;    // <= 16
+  const float* bias;  // for these rows, or null
+};
+
+struct FloatTile {
+  const void* weights;  // (cols, 16)
+  int64_t cols;
+  const float* x;  // row of the first token
+  int64_t x_stride;
+  float* y;
+  int64_t y_stride;
+  int n_tokens;  // <= kMaxTile
+  int n_rows;    // <= 16
+  const float* bias;
+};
+
+/// Queries of tokens [token, token + n_tokens) for the heads that share one key/value head.
+struct AttentionTile {
+  const float* q;  // first head of the group, first token of the tile
+  float* out;      // likewise
+  int64_t token_stride;  // floats between tokens of q and out
+  int group;             // query heads per key/value head
+  int head_dim;
+  int n_tokens;
+  int position;  // of the first token
+  int window;    // 0: unlimited
+  float scale;
+  const uint16_t* k;  // of this key/value head in page 0
+  const uint16_t* v;
+  size_t page_stride;  // halves between pages
+  int page_tokens;
+  const int32_t* pages;
+  int key_begin;  // the part of the keys to look at
+  int key_end;
+  std::byte* scratch;  // attention_scratch_bytes()
+  float* partial;      // null, or where to leave (m, l, o[head_dim]) per row instead of `out`
+};
+
+/// Keys handled between two updates of the running maximum.
+constexpr int kKeyBlock = 64;
+
+struct Kernels {
+  void (*quant_gemm[kQuantKinds][kTileVariants])(const QuantTile&);
+  void (*float_gemm[kFloatKinds])(const FloatTile&);
+  /// Quantises one token's `blocks` x 32 floats into a tile of `tile` tokens.
+  void (*quantize_token)(const float* x, int64_t blocks, int tile, int8_t* codes, void* aux);
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t dim, float* y);
+  /// cos and sin of position * inv_freq[i].
+  void (*rope_angles)(int32_t position, const float* inv_freq, int n, float* cos, float* sin);
+  void (*rope_neox)(float* x, const float* cos, const float* sin, int half);
+  void (*silu_mul)(float* gate, const float* up, int64_t n);
+  void (*add)(float* x, const float* y, int64_t n);
+  void (*to_half)(const float* x, uint16_t* y, int64_t n);
+  void (*attention)(const AttentionTile&);
+};
+
+size_t attention_scratch_bytes(int rows, int head_dim);
+
+const Kernels& kernels_portable();
+#if defined(FIMD_X86_KERNELS)
+const Kernels& kernels_avx2();
+const Kernels& kernels_avxvnni();
+const Kernels& kernels_avx512();
+const Kernels& kernels_avx512vnni();
+#endif
+
+/// The table of current_isa().
+const Kernels& kernels();
+
+}  // namespace fimd::cpu

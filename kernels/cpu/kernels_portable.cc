@@ -1,0 +1,31 @@
+// The kernels compiled for any machine.
+//
+// Only the function at the end has external linkage: an inline function compiled here must never be
+// the copy that the linker keeps for machines without these instructions.
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/pack.h"
+#include "kernels/formats/dtype.h"
+
+namespace fimd::cpu {
+namespace {
+
+// clang-format off: each builds on those before
+#include "kernels/cpu/simd/portable.h"
+#include "kernels/cpu/simd/quant_gemm.h"
+#include "kernels/cpu/simd/float_gemm.h"
+#include "kernels/cpu/simd/row_ops.h"
+#include "kernels/cpu/simd/attention.h"
+#include "kernels/cpu/simd/table.h"
+// clang-format on
+
+}  // namespace
+
+const Kernels& kernels_portable() {
+  static const Kernels table = make_table();
+  return table;
+}
+
+}  // namespace fimd::cpu
