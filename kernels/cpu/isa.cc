@@ -17,11 +17,16 @@ bool runs_here(Isa isa) {
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
   switch (isa) {
-    case Isa::kPortable: return true;
-    case Isa::kAvx2: return avx2;
-    case Isa::kAvxVnni: return avx2 && __builtin_cpu_supports("avxvnni");
-    case Isa::kAvx512: return avx512;
-    case Isa::kAvx512Vnni: return avx512 && __builtin_cpu_supports("avx512vnni");
+    case Isa::kPortable:
+      return true;
+    case Isa::kAvx2:
+      return avx2;
+    case Isa::kAvxVnni:
+      return avx2 && __builtin_cpu_supports("avxvnni");
+    case Isa::kAvx512:
+      return avx512;
+    case Isa::kAvx512Vnni:
+      return avx512 && __builtin_cpu_supports("avx512vnni");
   }
 #endif
   return isa == Isa::kPortable;
@@ -37,11 +42,16 @@ std::atomic<Isa>& chosen() {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::kPortable: return "portable";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kAvxVnni: return "avx-vnni";
-    case Isa::kAvx512: return "avx512";
-    case Isa::kAvx512Vnni: return "avx512-vnni";
+    case Isa::kPortable:
+      return "portable";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvxVnni:
+      return "avx-vnni";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512-vnni";
   }
   return "unknown";
 }

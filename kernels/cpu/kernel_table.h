@@ -30,8 +30,8 @@ struct QuantTile {
   const void* aux;        // (blocks, kAuxWords, T)
   float* y;               // row of the first token, first row of the panel
   int64_t y_stride;
-  int n_tokens;  // <= T; the rest is padding and not stored
-  int n_rows;    // <= 16
+  int n_tokens;       // <= T; the rest is padding and not stored
+  int n_rows;         // <= 16
   const float* bias;  // for these rows, or null
 };
 
@@ -49,8 +49,8 @@ struct FloatTile {
 
 /// Queries of tokens [token, token + n_tokens) for the heads that share one key/value head.
 struct AttentionTile {
-  const float* q;  // first head of the group, first token of the tile
-  float* out;      // likewise
+  const float* q;        // first head of the group, first token of the tile
+  float* out;            // likewise
   int64_t token_stride;  // floats between tokens of q and out
   int group;             // query heads per key/value head
   int head_dim;

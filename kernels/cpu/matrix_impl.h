@@ -40,8 +40,7 @@ struct QuantizedActivations::Impl {
     return left < kMaxTile ? static_cast<int>(left) : kMaxTile;
   }
   int8_t* tile_codes(int64_t tile) const {
-    return reinterpret_cast<int8_t*>(const_cast<std::byte*>(codes.data())) +
-           tile * kMaxTile * cols;
+    return reinterpret_cast<int8_t*>(const_cast<std::byte*>(codes.data())) + tile * kMaxTile * cols;
   }
   float* tile_aux(int64_t tile) const {
     return reinterpret_cast<float*>(const_cast<std::byte*>(aux.data())) +

@@ -25,17 +25,22 @@ double panel_ns(const Matrix::Impl& w, int64_t n_tokens) {
   return std::max(bytes, macs);
 }
 
-constexpr double kForkNs = 2000;       // work smaller than this is not worth a second thread
-constexpr double kChunkNs = 1000;      // smallest piece handed out
+constexpr double kForkNs = 2000;   // work smaller than this is not worth a second thread
+constexpr double kChunkNs = 1000;  // smallest piece handed out
 constexpr int64_t kChunksPerThread = 8;
 
 int quant_kind(DType type) {
   switch (type) {
-    case DType::kQ4_0: return kKindQ4_0;
-    case DType::kQ8_0: return kKindQ8_0;
-    case DType::kQ4_K: return kKindQ4K;
-    case DType::kQ5_K: return kKindQ5K;
-    default: return kKindQ6K;
+    case DType::kQ4_0:
+      return kKindQ4_0;
+    case DType::kQ8_0:
+      return kKindQ8_0;
+    case DType::kQ4_K:
+      return kKindQ4K;
+    case DType::kQ5_K:
+      return kKindQ5K;
+    default:
+      return kKindQ6K;
   }
 }
 
@@ -43,8 +48,8 @@ int float_kind(DType type) {
   return type == DType::kF32 ? kKindF32 : type == DType::kF16 ? kKindF16 : kKindBF16;
 }
 
-void quant_panel(const Kernels& kernel, const MatmulTask& task,
-                 const QuantizedActivations::Impl& x, int64_t panel) {
+void quant_panel(const Kernels& kernel, const MatmulTask& task, const QuantizedActivations::Impl& x,
+                 int64_t panel) {
   const Matrix::Impl& w = *task.w->impl();
   QuantTile tile{};
   tile.codes = w.panel(panel);
@@ -64,8 +69,8 @@ void quant_panel(const Kernels& kernel, const MatmulTask& task,
   }
 }
 
-void float_panel(const Kernels& kernel, const MatmulTask& task,
-                 const QuantizedActivations::Impl& x, int64_t panel) {
+void float_panel(const Kernels& kernel, const MatmulTask& task, const QuantizedActivations::Impl& x,
+                 int64_t panel) {
   const Matrix::Impl& w = *task.w->impl();
   FloatTile tile{};
   tile.weights = w.panel(panel);
@@ -88,12 +93,17 @@ void float_panel(const Kernels& kernel, const MatmulTask& task,
 const Kernels& kernels() {
   switch (current_isa()) {
 #if defined(FIMD_X86_KERNELS)
-    case Isa::kAvx2: return kernels_avx2();
-    case Isa::kAvxVnni: return kernels_avxvnni();
-    case Isa::kAvx512: return kernels_avx512();
-    case Isa::kAvx512Vnni: return kernels_avx512vnni();
+    case Isa::kAvx2:
+      return kernels_avx2();
+    case Isa::kAvxVnni:
+      return kernels_avxvnni();
+    case Isa::kAvx512:
+      return kernels_avx512();
+    case Isa::kAvx512Vnni:
+      return kernels_avx512vnni();
 #endif
-    default: return kernels_portable();
+    default:
+      return kernels_portable();
   }
 }
 
@@ -135,12 +145,11 @@ void matmul(ThreadPool& pool, std::span<const MatmulTask> tasks, const Quantized
 void rms_norm(ThreadPool& pool, const float* x, const float* weight, float eps, int64_t n_rows,
               int64_t dim, float* y) {
   const Kernels& kernel = kernels();
-  parallel_chunks(pool, n_rows, kElementwiseChunk / dim + 1,
-                  [&](int, int64_t begin, int64_t end) {
-                    for (int64_t r = begin; r < end; ++r) {
-                      kernel.rms_norm(x + r * dim, weight, eps, dim, y + r * dim);
-                    }
-                  });
+  parallel_chunks(pool, n_rows, kElementwiseChunk / dim + 1, [&](int, int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      kernel.rms_norm(x + r * dim, weight, eps, dim, y + r * dim);
+    }
+  });
 }
 
 void rope(ThreadPool& pool, float* x, std::span<const int32_t> positions, int n_heads, int head_dim,

@@ -35,8 +35,8 @@ void unpack_codes(DType type, const uint8_t* row, int64_t block, uint8_t* codes)
       const uint8_t* high = row + 176 * super + 16;
       const uint8_t* nibbles = high + 32 + 32 * (s / 2);
       for (int i = 0; i < 32; ++i) {
-        codes[i] = static_cast<uint8_t>(((nibbles[i] >> (4 * (s % 2))) & 15) |
-                                        ((high[i] >> s) & 1) << 4);
+        codes[i] =
+            static_cast<uint8_t>(((nibbles[i] >> (4 * (s % 2))) & 15) | ((high[i] >> s) & 1) << 4);
       }
       break;
     }
@@ -50,17 +50,22 @@ void unpack_codes(DType type, const uint8_t* row, int64_t block, uint8_t* codes)
       }
       break;
     }
-    default: assert(false);
+    default:
+      assert(false);
   }
 }
 
 int code_vectors(DType type) {
   switch (type) {
     case DType::kQ4_0:
-    case DType::kQ4_K: return 4;
-    case DType::kQ5_K: return 5;
-    case DType::kQ6_K: return 6;
-    default: return 8;
+    case DType::kQ4_K:
+      return 4;
+    case DType::kQ5_K:
+      return 5;
+    case DType::kQ6_K:
+      return 6;
+    default:
+      return 8;
   }
 }
 
@@ -120,7 +125,8 @@ void place_scales(DType type, const uint8_t* row, int64_t cols, int r, uint8_t* 
         for (int s = 0; s < 16; ++s) dst[32 + 16 * s + r] = src[192 + s];
       }
       break;
-    default: assert(false);
+    default:
+      assert(false);
   }
 }
 
@@ -138,10 +144,16 @@ PanelLayout panel_layout(DType type, int64_t cols) {
       layout.code_bytes = static_cast<size_t>(cols) * kPanelRows * (type == DType::kF32 ? 4 : 2);
       break;
     case DType::kQ4_0:
-    case DType::kQ8_0: scale_bytes = blocks * 32; break;
+    case DType::kQ8_0:
+      scale_bytes = blocks * 32;
+      break;
     case DType::kQ4_K:
-    case DType::kQ5_K: scale_bytes = blocks / kSuperBlocks * 320; break;
-    case DType::kQ6_K: scale_bytes = blocks / kSuperBlocks * 288; break;
+    case DType::kQ5_K:
+      scale_bytes = blocks / kSuperBlocks * 320;
+      break;
+    case DType::kQ6_K:
+      scale_bytes = blocks / kSuperBlocks * 288;
+      break;
   }
   if (!layout.is_float) {
     layout.code_bytes = blocks * 64 * static_cast<size_t>(code_vectors(type));

@@ -20,7 +20,7 @@ namespace {
 // A worker spins this long after its last task: longer than the gaps between the operations of one
 // forward pass and between decode steps, shorter than a person notices in a CPU monitor.
 constexpr auto kSpinTime = std::chrono::microseconds(150);
-constexpr int kPausesPerLook = 16;    // between two looks at the clock
+constexpr int kPausesPerLook = 16;        // between two looks at the clock
 constexpr int kPausesBeforeYield = 2000;  // a joiner's patience before it assumes a busy machine
 
 void pause() {

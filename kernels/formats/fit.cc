@@ -32,8 +32,8 @@ AffineFit fit_affine(const float* x, int n, int max_code, uint8_t* codes) {
   double best_error = -1;
   uint8_t trial[32];
   for (int step = -10; step <= 10; ++step) {
-    const float inverse = (static_cast<float>(max_code) + 0.1f * static_cast<float>(step)) /
-                          (high - low);
+    const float inverse =
+        (static_cast<float>(max_code) + 0.1f * static_cast<float>(step)) / (high - low);
     double w_sum = 0, wq = 0, wqq = 0, wx = 0, wqx = 0;
     for (int i = 0; i < n; ++i) {
       const int q = round_code((x[i] - low) * inverse, 0, max_code);
@@ -86,7 +86,8 @@ float fit_symmetric(const float* x, int n, int max_code, int8_t* codes) {
   float best_scale = 0;
   double best_gain = -1;
   for (int step = -9; step <= 9; ++step) {
-    const float inverse = -(static_cast<float>(max_code) + 0.1f * static_cast<float>(step)) / largest;
+    const float inverse =
+        -(static_cast<float>(max_code) + 0.1f * static_cast<float>(step)) / largest;
     double wqx = 0, wqq = 0;
     for (int i = 0; i < n; ++i) {
       const int q = round_code(x[i] * inverse, -max_code, max_code - 1);

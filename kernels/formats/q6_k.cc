@@ -49,7 +49,8 @@ void encode_q6_k(const float* src, uint8_t* dst) {
     for (int i = 0; i < 16; ++i) {
       const int e = 16 * s + i;
       const float exact = step != 0 ? src[e] / step : 0.0f;
-      const int q = exact == exact ? static_cast<int>(std::lround(std::clamp(exact, -32.0f, 31.0f))) : 0;
+      const int q =
+          exact == exact ? static_cast<int>(std::lround(std::clamp(exact, -32.0f, 31.0f))) : 0;
       const int code = q + 32;
       const int h = e / 128, k = e % 128 / 32, l = e % 32;
       dst[64 * h + 32 * (k % 2) + l] |= static_cast<uint8_t>((code & 15) << (4 * (k / 2)));

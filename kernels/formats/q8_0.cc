@@ -19,7 +19,8 @@ void encode_q8_0(const float* src, uint8_t* dst) {
   store_u16(dst, float_to_half(d));
   for (int i = 0; i < 32; ++i) {
     const float q = std::round(src[i] * inverse);
-    dst[2 + i] = static_cast<uint8_t>(q == q ? static_cast<int>(std::clamp(q, -127.0f, 127.0f)) : 0);
+    dst[2 + i] =
+        static_cast<uint8_t>(q == q ? static_cast<int>(std::clamp(q, -127.0f, 127.0f)) : 0);
   }
 }
 

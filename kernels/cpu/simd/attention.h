@@ -3,8 +3,8 @@
 // inside an anonymous namespace.
 //
 // Keys are handled in blocks of up to 64: S = Q . K^T (K is stored transposed, so this is a plain
-// GEMM), then the online softmax (running maximum m and sum l per row; older output is rescaled when
-// m grows), then O += P . V. Scores are in units of log2, so that exp is exp2.
+// GEMM), then the online softmax (running maximum m and sum l per row; older output is rescaled
+// when m grows), then O += P . V. Scores are in units of log2, so that exp is exp2.
 
 constexpr int kTileRowsConvert = 12;  // more rows than this: convert K and V to float once
 
@@ -121,8 +121,8 @@ void attention_tile(const AttentionTile& a) {
   const AttentionState st = carve_scratch(a);
   const Simd::F scale = Simd::set1(a.scale * 1.44269504f);
   for (int r = 0; r < st.rows; ++r) {
-    const float* src = a.q + (r / a.group) * a.token_stride +
-                       static_cast<int64_t>(r % a.group) * a.head_dim;
+    const float* src =
+        a.q + (r / a.group) * a.token_stride + static_cast<int64_t>(r % a.group) * a.head_dim;
     for (int d = 0; d < st.ld; d += Simd::kLanes) {
       const int n = a.head_dim - d;
       const Simd::F v =

@@ -1,5 +1,5 @@
-// Small float GEMM used by float weights and by attention. Included by kernels_<isa>.cc after a Simd
-// type, inside an anonymous namespace.
+// Small float GEMM used by float weights and by attention. Included by kernels_<isa>.cc after a
+// Simd type, inside an anonymous namespace.
 //
 // C (m, n) = or += A (m, k) . B (k, n), all row-major; vectors run along n, A's elements are
 // broadcast. Elem says how B is stored.

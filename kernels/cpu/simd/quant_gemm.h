@@ -3,8 +3,9 @@
 //
 // Per block of 32 columns: decode the panel's codes to 8 vectors, kept in registers for all T
 // tokens; per token 8 dot instructions whose other operand is 4 broadcast activations; then
-// y += float(dot) * (row scale * token scale). The code offset (w = code - 8 ...) starts the integer
-// accumulator at -8 * sum(x), which the activations carry; minima of K-quants are one more FMA.
+// y += float(dot) * (row scale * token scale). The code offset (w = code - 8 ...) starts the
+// integer accumulator at -8 * sum(x), which the activations carry; minima of K-quants are one more
+// FMA.
 
 constexpr int kParts = kPanelRows / Simd::kLanes;
 constexpr int kPartBytes = 4 * Simd::kLanes;
@@ -32,7 +33,8 @@ struct FormatQ4_0 {
   static constexpr bool kHasMin = false, kTwoScales = false;
   static void decode(const uint8_t* codes, Simd::B* w) { decode_nibbles(codes, w); }
   static BlockScales scales(const uint8_t* s, int64_t block, int part) {
-    return {Simd::load_half(halves(s + 32 * block) + part * Simd::kLanes), {}, {}};
+    return {Simd::load_half(halves(s + 32 * block) + part * Simd::kLanes), Simd::zero(),
+            Simd::zero()};
   }
 };
 
@@ -59,7 +61,7 @@ struct FormatQ4K {
     const Simd::F d = Simd::load_half(halves(super) + part * Simd::kLanes);
     const Simd::F dmin = Simd::load_half(halves(super + 32) + part * Simd::kLanes);
     const Simd::F min = Simd::mul(dmin, Simd::load_u8(own + 16));
-    return {Simd::mul(d, Simd::load_u8(own)), {}, Simd::sub(Simd::zero(), min)};
+    return {Simd::mul(d, Simd::load_u8(own)), Simd::zero(), Simd::sub(Simd::zero(), min)};
   }
 };
 
@@ -97,7 +99,7 @@ struct FormatQ6K {
     const uint8_t* super = s + 288 * (block / kSuperBlocks);
     const uint8_t* own = super + 32 + 32 * (block % kSuperBlocks) + part * Simd::kLanes;
     const Simd::F d = Simd::load_half(halves(super) + part * Simd::kLanes);
-    return {Simd::mul(d, Simd::load_i8(own)), Simd::mul(d, Simd::load_i8(own + 16)), {}};
+    return {Simd::mul(d, Simd::load_i8(own)), Simd::mul(d, Simd::load_i8(own + 16)), Simd::zero()};
   }
 };
 
@@ -128,8 +130,8 @@ void quant_tile(const QuantTile& a) {
         const int8_t* xt = x + t * kBlockCols;
         const F d = Simd::set1(dx[t]);
         if constexpr (Format::kTwoScales) {
-          const auto lo = Simd::dot<Format::kMaxCode, 0, 4>(
-              w, xt, start<Format::kOffsetShift>(sums[T + t]));
+          const auto lo =
+              Simd::dot<Format::kMaxCode, 0, 4>(w, xt, start<Format::kOffsetShift>(sums[T + t]));
           const auto hi = Simd::dot<Format::kMaxCode, 4, 4>(
               w, xt, start<Format::kOffsetShift>(sums[2 * T + t]));
           y[t] = Simd::fma(Simd::to_float(lo), Simd::mul(s.d, d), y[t]);
@@ -165,8 +167,8 @@ void fill_quant(void (**slots)(const QuantTile&)) {
   slots[7] = quant_tile<Format, kTileSizes[7]>;
 }
 
-// One token into its place in a tile of `tile`: codes (blocks, tile, 32), aux as kernel_table.h says.
-// Codes are round(x * 127 / max|x|) of each block.
+// One token into its place in a tile of `tile`: codes (blocks, tile, 32), aux as kernel_table.h
+// says. Codes are round(x * 127 / max|x|) of each block.
 void quantize_token(const float* x, int64_t blocks, int tile, int8_t* codes, void* aux) {
   constexpr int kVectors = kBlockCols / Simd::kLanes;
   for (int64_t block = 0; block < blocks; ++block) {

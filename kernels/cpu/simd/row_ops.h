@@ -40,8 +40,8 @@ void rms_norm_row(const float* x, const float* weight, float eps, int64_t dim, f
     const F v = Simd::load_n(x + i, n);
     squares[0] = Simd::fma(v, v, squares[0]);
   }
-  const float sum = Simd::sum(Simd::add(Simd::add(squares[0], squares[1]),
-                                        Simd::add(squares[2], squares[3])));
+  const float sum =
+      Simd::sum(Simd::add(Simd::add(squares[0], squares[1]), Simd::add(squares[2], squares[3])));
   const float mean = sum / static_cast<float>(dim);
   const F scale = Simd::set1(1.0f / __builtin_sqrtf(mean + eps));
   for (i = 0; i + kLanes <= dim; i += kLanes) {
@@ -54,8 +54,9 @@ void rms_norm_row(const float* x, const float* weight, float eps, int64_t dim, f
   }
 }
 
-// Cody-Waite reduction by pi/2 in three parts; the rounding error of position * inv_freq is carried
-// along, so that the angle is good to an ulp of the reduced argument for any position below 2^24.
+// Cody-Waite reduction by pi/2 in two parts, each step one FMA; the rounding error of position *
+// inv_freq is carried along, so that the angle is good to an ulp of the reduced argument for any
+// position below 2^24.
 void rope_angles(int32_t position, const float* inv_freq, int n, float* cos, float* sin) {
   using F = Simd::F;
   if constexpr (!Simd::kExactFma) {
@@ -73,9 +74,8 @@ void rope_angles(int32_t position, const float* inv_freq, int n, float* cos, flo
     const F angle = Simd::mul(pos, freq);
     const F error = Simd::sub(Simd::zero(), Simd::fnma(pos, freq, angle));  // exact with an FMA
     const F j = Simd::round(Simd::mul(angle, Simd::set1(0.636619772f)));
-    F r = Simd::fnma(j, Simd::set1(1.5707855225f), angle);
-    r = Simd::fnma(j, Simd::set1(1.0804334e-5f), r);
-    r = Simd::fnma(j, Simd::set1(6.0770999e-11f), r);
+    F r = Simd::fnma(j, Simd::set1(1.57079637e0f), angle);
+    r = Simd::fnma(j, Simd::set1(-4.37113883e-8f), r);
     r = Simd::add(r, error);
     const F r2 = Simd::mul(r, r);
     F s = Simd::set1(2.7183114e-6f);
