@@ -14,12 +14,13 @@
 namespace fimd::cpu {
 namespace {
 
-// clang-format off: each builds on those before
-#include "kernels/cpu/simd/attention.h"
+// Each builds on those before.
+// clang-format off
 #include "kernels/cpu/simd/avx512.h"
-#include "kernels/cpu/simd/float_gemm.h"
 #include "kernels/cpu/simd/quant_gemm.h"
+#include "kernels/cpu/simd/float_gemm.h"
 #include "kernels/cpu/simd/row_ops.h"
+#include "kernels/cpu/simd/attention.h"
 #include "kernels/cpu/simd/table.h"
 // clang-format on
 
