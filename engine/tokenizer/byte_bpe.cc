@@ -21,7 +21,9 @@ class ByteBpe : public BpeTokenizer {
  protected:
   void encode_plain(std::string_view text, bool first, std::vector<TokenId>* ids) const override {
     if (first && add_space_prefix_ && text[0] != ' ') {
-      encode_pieces(" " + std::string(text), ids);
+      std::string with_space(1, ' ');
+      with_space += text;
+      encode_pieces(with_space, ids);
     } else {
       encode_pieces(text, ids);
     }

@@ -44,7 +44,9 @@ class SpmBpe : public BpeTokenizer {
  protected:
   void encode_plain(std::string_view text, bool first, std::vector<TokenId>* ids) const override {
     if (first && options_.add_space_prefix) {
-      encode_pieces(" " + std::string(text), ids);
+      std::string with_space(1, ' ');
+      with_space += text;
+      encode_pieces(with_space, ids);
     } else {
       encode_pieces(text, ids);
     }
