@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "context/document.h"
+#include "context/workspace.h"
 #include "support/result.h"
 
 namespace fimd {
@@ -26,7 +27,8 @@ class Glob {
   bool matches(std::string_view path) const;
 
  private:
-  std::vector<std::vector<std::string>> alternatives_;  // braces expanded, split at slashes
+  std::vector<std::vector<std::string>> alternatives_;  // braces expanded, split at slashes, lower
+                                                        // case
   bool negated_ = false;
   bool folder_ = false;
 };
@@ -42,11 +44,15 @@ class Exclusion {
   /// to the workspace ("" for its root). Lines that are no valid pattern are returned.
   std::vector<std::string> add_ignore_file(std::string_view folder, std::string_view text);
 
-  bool excludes_path(std::string_view relative_path) const;
+  /// `path` relative to the workspace, or absolute: then it is matched as if the workspace were the
+  /// root folder.
+  bool excludes_path(std::string_view path) const;
 
   /// Why a document's text must stay out ("excluded path", "binary", "minified", "too large");
   /// empty if it may be used.
-  std::string_view reason(std::string_view relative_path, std::string_view text) const;
+  std::string_view reason(std::string_view path, std::string_view text) const;
+  /// The same for an open document, by its path in the workspace or, outside of it, its whole path.
+  std::string_view reason(const Workspace& workspace, const Document& document) const;
 
  private:
   std::vector<Glob> globs_;
