@@ -42,15 +42,22 @@ struct Scratch {
 
 }  // namespace
 
-// One task at a time, numbered by `epoch`. The caller publishes the task, then bumps the epoch;
-// a worker that sees the bump runs the task and counts `remaining` down; the caller waits for zero.
-// `sleepers` and `epoch` are sequentially consistent: either the caller sees the sleeper and wakes
-// it, or the sleeper sees the new epoch before it sleeps.
+// One task at a time. `ticket` holds the task's number, whether it is closed to newcomers, and how
+// many workers have entered. The caller opens a task by writing a new ticket; a worker enters by
+// adding 1 to an open one; the caller closes it when it has no more work to give, which tells it
+// for how many workers to wait.
+//
+// `sleepers` and `ticket` are sequentially consistent: either the caller sees the sleeper and wakes
+// it, or the sleeper sees the new ticket before it sleeps.
 struct ThreadPool::State {
-  alignas(64) std::atomic<uint64_t> epoch{0};
-  alignas(64) std::atomic<int> remaining{0};
+  static constexpr uint64_t kEntered = 0xffff;  // mask
+  static constexpr uint64_t kClosed = uint64_t{1} << 16;
+  static constexpr int kNumberShift = 17;
+
+  alignas(64) std::atomic<uint64_t> ticket{kClosed};
+  alignas(64) std::atomic<uint64_t> left{0};  // workers that have come back from this task
   alignas(64) std::atomic<int> sleepers{0};
-  const std::function<void(int, int)>* task = nullptr;  // published by `epoch`
+  const std::function<void(int, int)>* task = nullptr;  // published by `ticket`
   bool stopping = false;                                // likewise
   int n_threads = 1;
   std::mutex mutex;
@@ -58,37 +65,49 @@ struct ThreadPool::State {
   std::vector<Scratch> scratch;
   std::vector<std::thread> workers;
 
-  void publish() {
-    epoch.fetch_add(1);
+  static uint64_t number(uint64_t t) { return t >> kNumberShift; }
+
+  void open() {
+    ticket.store((number(ticket.load(std::memory_order_relaxed)) + 1) << kNumberShift);
     if (sleepers.load() > 0) {
       std::lock_guard lock(mutex);
       wake.notify_all();
     }
   }
 
-  /// Waits until the epoch differs from `seen`; returns it.
-  uint64_t next_epoch(uint64_t seen) {
+  /// Waits for a task other than number `seen`.
+  uint64_t next_number(uint64_t seen) {
     const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
     do {
       for (int i = 0; i < kPausesPerLook; ++i) {
-        const uint64_t now = epoch.load(std::memory_order_acquire);
+        const uint64_t now = number(ticket.load(std::memory_order_acquire));
         if (now != seen) return now;
         pause();
       }
     } while (std::chrono::steady_clock::now() < deadline);
     std::unique_lock lock(mutex);
     sleepers.fetch_add(1);
-    wake.wait(lock, [&] { return epoch.load() != seen; });
+    wake.wait(lock, [&] { return number(ticket.load()) != seen; });
     sleepers.fetch_sub(1);
-    return epoch.load();
+    return number(ticket.load());
+  }
+
+  /// Joins task `wanted` if it is still open.
+  bool enter(uint64_t wanted) {
+    uint64_t t = ticket.load(std::memory_order_acquire);
+    while (number(t) == wanted && (t & kClosed) == 0) {
+      if (ticket.compare_exchange_weak(t, t + 1, std::memory_order_acquire)) return true;
+    }
+    return false;
   }
 
   void work(int thread) {
     for (uint64_t seen = 0;;) {
-      seen = next_epoch(seen);
+      seen = next_number(seen);
+      if (!enter(seen)) continue;
       if (stopping) return;
       (*task)(thread, n_threads);
-      remaining.fetch_sub(1, std::memory_order_release);
+      left.fetch_add(1, std::memory_order_release);
     }
   }
 };
@@ -104,7 +123,7 @@ ThreadPool::ThreadPool(int n_threads) : state_(std::make_unique<State>()) {
 
 ThreadPool::~ThreadPool() {
   state_->stopping = true;
-  state_->publish();
+  state_->open();
   for (std::thread& worker : state_->workers) worker.join();
 }
 
@@ -117,10 +136,11 @@ void ThreadPool::run(const std::function<void(int thread, int n_threads)>& task)
     return;
   }
   s.task = &task;
-  s.remaining.store(s.n_threads - 1, std::memory_order_relaxed);
-  s.publish();
+  s.left.store(0, std::memory_order_relaxed);
+  s.open();
   task(0, s.n_threads);
-  for (int i = 0; s.remaining.load(std::memory_order_acquire) != 0; ++i) {
+  const uint64_t entered = s.ticket.fetch_or(State::kClosed) & State::kEntered;
+  for (int i = 0; s.left.load(std::memory_order_acquire) != entered; ++i) {
     if (i < kPausesBeforeYield) {
       pause();
     } else {

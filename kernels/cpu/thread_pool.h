@@ -1,4 +1,9 @@
-// A fork-join pool for kernels: run(f) calls f(i, n) on n threads, the caller being one of them.
+// A fork-join pool for kernels: run(f) calls f(i, n) on the caller and on the workers that are at
+// hand.
+//
+// A worker that has not arrived by the time the caller's own call returns is left out, so that
+// neither a sleeping worker nor one whose core is taken by another program delays anything. Tasks
+// therefore share their work out as they go (parallel.h).
 //
 // Owner: one per CPU backend. Thread: run() from one thread at a time. Workers spin briefly, then
 // sleep, so an idle engine uses no CPU.
@@ -19,7 +24,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
-  /// Returns when every thread has returned from `task`, which must not throw or call run().
+  /// Calls task(0, size()) on the caller and task(i, size()), 0 < i < size(), on each worker that
+  /// arrives before that returns; then waits for those. `task` must not throw or call run().
   void run(const std::function<void(int thread, int n_threads)>& task);
 
   /// Working memory of one thread, 64-byte aligned, at least `bytes`. It grows and is kept; its

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <thread>
@@ -13,51 +14,72 @@
 namespace fimd::cpu {
 namespace {
 
-TEST_CASE("thread pool: every thread runs each task once, and run() waits for all") {
+TEST_CASE("thread pool: the caller takes part, a worker at most once, and run() waits for all") {
   for (const int n : {1, 2, 3, 5}) {
     ThreadPool pool(n);
     CHECK(pool.size() == n);
     std::vector<int> counts(static_cast<size_t>(n));
-    for (int round = 0; round < 300; ++round) {
+    for (int round = 1; round <= 300; ++round) {
       pool.run([&](int thread, int threads) {
         CHECK(threads == n);
         ++counts[static_cast<size_t>(thread)];  // a race if run() returned early
       });
+      CHECK(counts[0] == round);
+      for (const int count : counts) CHECK(count <= round);
     }
-    for (const int count : counts) CHECK(count == 300);
   }
   CHECK(ThreadPool(0).size() == 1);
   CHECK(ThreadPool(-3).size() == 1);
 }
 
+TEST_CASE("thread pool: workers do arrive") {
+  ThreadPool pool(3);
+  std::atomic<int> arrived{0};
+  pool.run([&](int, int threads) {
+    ++arrived;
+    while (arrived < threads) std::this_thread::yield();
+  });
+  CHECK(arrived == 3);
+}
+
 TEST_CASE("thread pool: writes before run() are seen by workers and back") {
   ThreadPool pool(3);
   int64_t input = 0;
-  int64_t outputs[3] = {};
-  for (int64_t i = 1; i <= 200; ++i) {
+  int64_t sum = 0;
+  for (int64_t i = 1; i <= 500; ++i) {
     input = i;
-    pool.run([&](int thread, int) { outputs[thread] += input; });
+    std::vector<int64_t> parts(20);
+    parallel_chunks(pool, 20, 1, [&](int, int64_t begin, int64_t) {
+      parts[static_cast<size_t>(begin)] = input;
+    });
+    for (const int64_t part : parts) sum += part;
   }
-  for (const int64_t sum : outputs) CHECK(sum == 200 * 201 / 2);
+  CHECK(sum == 20 * 500 * 501 / 2);
 }
 
 TEST_CASE("thread pool: sleeping workers wake, and an unused pool ends") {
   { ThreadPool unused(4); }
   ThreadPool pool(2);
-  std::atomic<int> done{0};
   for (int i = 0; i < 5; ++i) {
     // Longer than a worker spins, so that it sleeps in between.
     const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(2);
     while (std::chrono::steady_clock::now() < until) std::this_thread::yield();
-    pool.run([&](int, int) { ++done; });
+    std::atomic<int> arrived{0};
+    pool.run([&](int, int) {
+      ++arrived;
+      while (arrived < 2) std::this_thread::yield();
+    });
+    CHECK(arrived == 2);
   }
-  CHECK(done == 10);
 }
 
 TEST_CASE("thread pool: scratch is each thread's own, aligned, and grows") {
   ThreadPool pool(2);
   std::byte* seen[2] = {};
+  std::atomic<int> arrived{0};
   pool.run([&](int thread, int) {
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
     std::byte* p = pool.scratch(thread, 100);
     std::memset(p, thread, 100);
     seen[thread] = p;
