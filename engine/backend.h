@@ -52,7 +52,8 @@ class Backend {
   virtual int max_batch_tokens() const = 0;
 
   /// One pass over the weights for all of `batch`. `outputs` gets the samples of the first input,
-  /// then those of the second ... After an error the pages of the new tokens hold garbage; everything before them is intact.
+  /// then those of the second ... After an error the pages of the new tokens hold garbage;
+  /// everything before them is intact.
   virtual Status forward(std::span<const StepInput> batch, std::span<Sampled> outputs) = 0;
 
   /// Copies page `from` to page `to`, so that `to` can go on differently after a shared beginning.

@@ -130,15 +130,15 @@ Status CpuBackend::reserve_kv(const CpuBackendOptions& options) {
                           kAlign);
   }
   if (!kv_memory_.reserve(bytes)) {
-    return Error{ErrorCode::kResourceExhausted,
-                 "cannot reserve " + megabytes(static_cast<int64_t>(bytes)) +
-                     " for the KV cache; lower its budget"};
+    return Error{ErrorCode::kResourceExhausted, "cannot reserve " +
+                                                    megabytes(static_cast<int64_t>(bytes)) +
+                                                    " for the KV cache; lower its budget"};
   }
   std::byte* at = kv_memory_.data();
   for (Layer& layer : layers_) {
     cpu::PagedKv& kv = layer.attention.kv;
-    const size_t half = round_up(
-        kv.page_elements() * sizeof(uint16_t) * static_cast<size_t>(pages), kAlign);
+    const size_t half =
+        round_up(kv.page_elements() * sizeof(uint16_t) * static_cast<size_t>(pages), kAlign);
     kv.k = reinterpret_cast<uint16_t*>(at);
     kv.v = reinterpret_cast<uint16_t*>(at + half);
     at += 2 * half;
@@ -198,8 +198,7 @@ Status CpuBackend::gather_batch(std::span<const StepInput> batch) {
   const auto hidden = static_cast<size_t>(spec_.hidden);
   for (const StepInput& input : batch) {
     const auto n = static_cast<int>(input.tokens.size());
-    const auto last_page =
-        static_cast<size_t>((input.first + n - 1) / geometry_.page_tokens);
+    const auto last_page = static_cast<size_t>((input.first + n - 1) / geometry_.page_tokens);
     if (n < 1 || n_rows_ + n > max_batch_tokens_ || input.first < 0 ||
         last_page >= input.pages.size() || input.samples.size() > input.tokens.size()) {
       return Error{ErrorCode::kInternal, "a forward pass was given an impossible batch"};
@@ -310,8 +309,8 @@ Status CpuBackend::forward(std::span<const StepInput> batch, std::span<Sampled> 
     if (n_rows_ == 0) return {};  // nobody samples
     mlp_block(i);
   }
-  cpu::rms_norm(pool_, x_.data(), output_norm_.data(), spec_.output_norm.eps, n_rows_,
-                spec_.hidden, x_.data());
+  cpu::rms_norm(pool_, x_.data(), output_norm_.data(), spec_.output_norm.eps, n_rows_, spec_.hidden,
+                x_.data());
   quantized_.assign(pool_, x_.data(), n_rows_, spec_.hidden);
   const size_t needed = static_cast<size_t>(n_rows_) * static_cast<size_t>(spec_.vocab);
   if (logits_.size() < needed) logits_.resize(needed);

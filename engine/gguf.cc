@@ -271,8 +271,9 @@ Status GgufFile::read_all() {
   uint64_t metadata_count = 0;
   if (!in.read(&magic) || magic != kMagic) {
     return Error{ErrorCode::kCorrupt,
-                 "'" + name_ + "' is not a GGUF file (it does not begin with \"GGUF\"); fimd loads "
-                               "models in GGUF format"};
+                 "'" + name_ +
+                     "' is not a GGUF file (it does not begin with \"GGUF\"); fimd loads "
+                     "models in GGUF format"};
   }
   if (!in.read(&version)) return corrupt("the header is cut short");
   if (version == 0x02000000 || version == 0x03000000) {
@@ -318,7 +319,8 @@ Status GgufFile::read_metadata(Reader& in, uint64_t count) {
     std::string_view key;
     Value value;
     if (!in.string(&key) || !in.read(&value.type)) return corrupt("the metadata is cut short");
-    if (key.empty() || key.size() > kMaxNameBytes) return corrupt("a metadata key is empty or huge");
+    if (key.empty() || key.size() > kMaxNameBytes)
+      return corrupt("a metadata key is empty or huge");
     uint32_t element_type = value.type;
     uint64_t n = 1;
     if (value.type == kArray) {
@@ -361,7 +363,8 @@ Status GgufFile::read_tensor_infos(Reader& in, uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) {
     GgufTensor tensor;
     uint32_t n_dims = 0;
-    if (!in.string(&tensor.name) || !in.read(&n_dims)) return corrupt("the tensor list is cut short");
+    if (!in.string(&tensor.name) || !in.read(&n_dims))
+      return corrupt("the tensor list is cut short");
     if (tensor.name.empty() || tensor.name.size() > kMaxNameBytes) {
       return corrupt("a tensor name is empty or huge");
     }

@@ -35,9 +35,9 @@ Result<VocabData> read_gguf_vocab(const GgufFile& file) {
   } else if (model == "llama") {
     vocab.model = VocabData::Model::kSpmBpe;
   } else {
-    return Error{ErrorCode::kUnsupported,
-                 "'" + file.path() + "' has a tokenizer of kind '" +
-                     std::string(model.substr(0, 40)) + "'; fimd knows gpt2 and llama"};
+    return Error{ErrorCode::kUnsupported, "'" + file.path() + "' has a tokenizer of kind '" +
+                                              std::string(model.substr(0, 40)) +
+                                              "'; fimd knows gpt2 and llama"};
   }
   FIMD_ASSIGN_OR_RETURN(vocab.tokens, copies(file, "tokenizer.ggml.tokens"));
   if (file.has("tokenizer.ggml.token_type")) {
@@ -72,9 +72,9 @@ Result<VocabData> read_gguf_vocab(const GgufFile& file) {
                           token_id(file, "tokenizer.ggml." + std::string(name) + "_token_id"));
     if (id) vocab.fim_ids.push_back(*id);
   }
-  for (const auto& [key, field] : {std::pair("tokenizer.ggml.add_bos_token", &vocab.add_bos),
-                                   std::pair("tokenizer.ggml.add_space_prefix",
-                                             &vocab.add_space_prefix)}) {
+  for (const auto& [key, field] :
+       {std::pair("tokenizer.ggml.add_bos_token", &vocab.add_bos),
+        std::pair("tokenizer.ggml.add_space_prefix", &vocab.add_space_prefix)}) {
     if (!file.has(key)) continue;
     FIMD_ASSIGN_OR_RETURN(*field, file.boolean_or(key, false));
   }

@@ -18,9 +18,7 @@ constexpr double kTokenizer = 0.15;
 constexpr double kWeights = 0.95;
 
 Status check_options(const EngineOptions& options) {
-  const auto bad = [](const std::string& what) {
-    return Error{ErrorCode::kInvalidArgument, what};
-  };
+  const auto bad = [](const std::string& what) { return Error{ErrorCode::kInvalidArgument, what}; };
   if (options.backend != "auto" && options.backend != "cpu") {
     return bad("backend '" + options.backend + "' is not one of auto, cpu");
   }
@@ -74,10 +72,10 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
   report(kOpened, "reading the vocabulary");
   FIMD_ASSIGN_OR_RETURN(parts.tokenizer, load_gguf_tokenizer(*parts.file));
   if (parts.tokenizer->vocab_size() > parts.spec->vocab) {
-    return Error{ErrorCode::kCorrupt,
-                 "'" + options.model_path + "': the tokenizer has " +
-                     std::to_string(parts.tokenizer->vocab_size()) + " entries, the model only " +
-                     std::to_string(parts.spec->vocab)};
+    return Error{ErrorCode::kCorrupt, "'" + options.model_path + "': the tokenizer has " +
+                                          std::to_string(parts.tokenizer->vocab_size()) +
+                                          " entries, the model only " +
+                                          std::to_string(parts.spec->vocab)};
   }
 
   report(kTokenizer, "loading the weights");
@@ -88,11 +86,11 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
   constexpr int kDecodingSequences = 32;
   cpu.max_batch_tokens = options.prefill_chunk + kDecodingSequences;
   FIMD_ASSIGN_OR_RETURN(
-      parts.backend,
-      CpuBackend::make(*parts.spec, TokenMask(*parts.tokenizer, parts.spec->vocab), cpu,
-                       [&](double done) {
-                         report(kTokenizer + (kWeights - kTokenizer) * done, "loading the weights");
-                       }));
+      parts.backend, CpuBackend::make(*parts.spec, TokenMask(*parts.tokenizer, parts.spec->vocab),
+                                      cpu, [&](double done) {
+                                        report(kTokenizer + (kWeights - kTokenizer) * done,
+                                               "loading the weights");
+                                      }));
 
   report(kWeights, "warming up");
   FIMD_RETURN_IF_ERROR(warm_up(*parts.backend, *parts.tokenizer));

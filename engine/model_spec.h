@@ -97,9 +97,9 @@ struct ModelSpec {
   Weight output;  // (vocab, hidden); the embedding itself when tied
   bool tied = false;
 
-  int64_t parameters = 0;        // elements of all weights, a tied embedding counted once
-  int64_t weight_bytes = 0;      // likewise
-  std::string quantization;      // name of the type that most elements have
+  int64_t parameters = 0;    // elements of all weights, a tied embedding counted once
+  int64_t weight_bytes = 0;  // likewise
+  std::string quantization;  // name of the type that most elements have
 };
 
 /// Describes the model in `file`. Errors say which tensor or key is missing or of the wrong shape,

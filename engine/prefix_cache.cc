@@ -8,9 +8,9 @@ namespace fimd {
 
 struct PrefixCache::Node {
   Node* parent = nullptr;
-  int begin = 0;                // position of tokens[0]
-  std::vector<TokenId> tokens;  // empty only in the root
-  std::vector<int32_t> pages;   // of positions begin / P * P ..
+  int begin = 0;                                // position of tokens[0]
+  std::vector<TokenId> tokens;                  // empty only in the root
+  std::vector<int32_t> pages;                   // of positions begin / P * P ..
   std::vector<std::unique_ptr<Node>> children;  // no two begin with the same token
   uint64_t last_used = 0;                       // not less than any child's
   uint64_t id = 0;
@@ -254,9 +254,8 @@ bool PrefixCache::check_node(const Node& node, std::vector<int32_t>* owners,
     const bool listed = leaves_.contains(const_cast<Node*>(&node));
     if (listed != node.children.empty()) return fail("the list of leaves is wrong");
   }
-  return std::all_of(node.children.begin(), node.children.end(), [&](const auto& child) {
-    return check_node(*child, owners, error);
-  });
+  return std::all_of(node.children.begin(), node.children.end(),
+                     [&](const auto& child) { return check_node(*child, owners, error); });
 }
 
 std::string PrefixCache::check() const {

@@ -99,7 +99,8 @@ double uniform_at(uint64_t seed, uint64_t n) {
 Sampled Sampler::greedy(std::span<const float> logits, const SampleSpec& spec) const {
   float top = kMinusInfinity;
   for (const TokenMask::Run run : mask_.runs()) {
-    top = std::max(top, max_of(logits.data() + run.begin, static_cast<size_t>(run.end - run.begin)));
+    top =
+        std::max(top, max_of(logits.data() + run.begin, static_cast<size_t>(run.end - run.begin)));
   }
   for (const TokenId id : spec.extra) top = std::max(top, logits[static_cast<size_t>(id)]);
   if (!(top > kMinusInfinity)) return {};
@@ -154,7 +155,8 @@ Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec) {
   };
   const Candidate top = *std::min_element(candidates_.begin(), candidates_.end(), better);
   double total = 0;
-  for (const Candidate& c : candidates_) total += std::exp(static_cast<double>(c.logit - top.logit));
+  for (const Candidate& c : candidates_)
+    total += std::exp(static_cast<double>(c.logit - top.logit));
   const double log_total = std::log(total);
   const auto result = [&](const Candidate& c) {
     return Sampled{c.token, static_cast<float>(c.logit - top.logit - log_total)};
@@ -167,8 +169,9 @@ Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec) {
     return std::exp(static_cast<double>(c.logit - top.logit) / temperature);
   };
   if (spec.params.min_p > 0) {
-    std::erase_if(candidates_,
-                  [&](const Candidate& c) { return weight(c) < static_cast<double>(spec.params.min_p) && c.token != top.token; });
+    std::erase_if(candidates_, [&](const Candidate& c) {
+      return weight(c) < static_cast<double>(spec.params.min_p) && c.token != top.token;
+    });
   }
   const auto top_k = static_cast<size_t>(std::max(spec.params.top_k, 0));
   if (top_k > 0 && top_k < candidates_.size()) {

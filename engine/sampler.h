@@ -27,8 +27,8 @@ struct SampleSpec {
 };
 
 struct Sampled {
-  TokenId token = -1;   // -1: no token is permitted
-  float logprob = 0;    // natural log, among the permitted tokens at temperature 1
+  TokenId token = -1;  // -1: no token is permitted
+  float logprob = 0;   // natural log, among the permitted tokens at temperature 1
 };
 
 /// The tokens of a vocabulary that may be generated: normal, user-defined and byte tokens, and

@@ -208,8 +208,8 @@ void Scheduler::drop_cancelled() {
     if (sequence->done || !sequence->ticket->cancelled) continue;
     keep_in_cache(*sequence);
     end(*sequence,
-        Error{ErrorCode::kCancelled, sequence->ticket->superseded ? "superseded by a newer request"
-                                                                  : "cancelled"});
+        Error{ErrorCode::kCancelled,
+              sequence->ticket->superseded ? "superseded by a newer request" : "cancelled"});
   }
   sweep();
 }
@@ -255,9 +255,9 @@ bool Scheduler::plan() {
 
 /// Gives a sequence its cached prefix and a promise of the pages it may need. False: not yet.
 bool Scheduler::admit(Sequence& sequence) {
-  const int64_t most = std::min<int64_t>(
-      options_.context_length, static_cast<int64_t>(sequence.tokens.size()) +
-                                   std::max(sequence.request.params.max_tokens, 0) + 1);
+  const int64_t most = std::min<int64_t>(options_.context_length,
+                                         static_cast<int64_t>(sequence.tokens.size()) +
+                                             std::max(sequence.request.params.max_tokens, 0) + 1);
   const auto pages = static_cast<int>((most + geometry_.page_tokens - 1) / geometry_.page_tokens);
   sequence.promised_pages = pages + 1;
   if (promised_pages_ + sequence.promised_pages > geometry_.n_pages && !make_room_for(sequence)) {
@@ -493,13 +493,14 @@ void Scheduler::end(Sequence& sequence, Result<GenerationStats> result) {
     }
   }
   const auto level = sequence.generates() ? spdlog::level::info : spdlog::level::debug;
-  spdlog::log(level,
-              "request {}: {} prompt tokens, {} cached, {} computed, {} decoded; queue {:.1f} ms, "
-              "tokenize {:.1f}, prefill {:.1f}, first text {:.1f}, total {:.1f}; {}",
-              sequence.ticket->id, stats.prompt_tokens, stats.cached_tokens,
-              stats.prefilled_tokens, stats.decoded_tokens, stats.queue_ms, stats.tokenize_ms,
-              stats.prefill_ms, stats.first_text_ms, total_ms,
-              result.ok() ? finish_reason_name(stats.reason) : error_code_name(result.error().code));
+  spdlog::log(
+      level,
+      "request {}: {} prompt tokens, {} cached, {} computed, {} decoded; queue {:.1f} ms, "
+      "tokenize {:.1f}, prefill {:.1f}, first text {:.1f}, total {:.1f}; {}",
+      sequence.ticket->id, stats.prompt_tokens, stats.cached_tokens, stats.prefilled_tokens,
+      stats.decoded_tokens, stats.queue_ms, stats.tokenize_ms, stats.prefill_ms,
+      stats.first_text_ms, total_ms,
+      result.ok() ? finish_reason_name(stats.reason) : error_code_name(result.error().code));
   if (sequence.request.sink) sequence.request.sink->on_done(std::move(result));
 }
 

@@ -96,22 +96,21 @@ Result<Weight> Builder::matrix(const std::string& name, int64_t rows, int64_t co
                std::to_string(cols) + ")");
   }
   if (tensor->data == nullptr) {
-    return Error{ErrorCode::kUnsupported,
-                 "'" + file_.path() + "': tensor '" + name + "' is quantised as " +
-                     ggml_type_name(tensor->type) + ", which fimd cannot run; " +
-                     supported_quantizations()};
+    return Error{ErrorCode::kUnsupported, "'" + file_.path() + "': tensor '" + name +
+                                              "' is quantised as " + ggml_type_name(tensor->type) +
+                                              ", which fimd cannot run; " +
+                                              supported_quantizations()};
   }
-  return Weight{name,  static_cast<DType>(tensor->type), tensor->data, rows, cols,
-                tensor->bytes};
+  return Weight{name, static_cast<DType>(tensor->type), tensor->data, rows, cols, tensor->bytes};
 }
 
 Result<Weight> Builder::vector(const std::string& name, int64_t size) const {
   FIMD_ASSIGN_OR_RETURN(Weight weight, matrix(name, 1, size));
   if (weight.type != DType::kF32 && weight.type != DType::kF16 && weight.type != DType::kBF16) {
-    return Error{ErrorCode::kUnsupported,
-                 "'" + file_.path() + "': tensor '" + name + "' is quantised as " +
-                     ggml_type_name(static_cast<uint32_t>(weight.type)) +
-                     "; norms and biases must be F32, F16 or BF16"};
+    return Error{ErrorCode::kUnsupported, "'" + file_.path() + "': tensor '" + name +
+                                              "' is quantised as " +
+                                              ggml_type_name(static_cast<uint32_t>(weight.type)) +
+                                              "; norms and biases must be F32, F16 or BF16"};
   }
   return weight;
 }
@@ -230,13 +229,13 @@ Status Builder::scale_rope(Rope& rope) {
                           file_.real_or(key("rope.scaling.high_freq_factor"), 4));
     FIMD_ASSIGN_OR_RETURN(const double original,
                           file_.real_or(key("rope.scaling.original_context_length"), 8192));
-    if (!(low > 0) || !(high > low) || !(original > 0)) return bad("the rope scaling is impossible");
+    if (!(low > 0) || !(high > low) || !(original > 0))
+      return bad("the rope scaling is impossible");
     for (float& f : rope.inv_freq) {
       const double wavelength = 2 * std::numbers::pi / f;
       if (wavelength < original / high) continue;
-      const double smooth = wavelength > original / low
-                                ? 0.0
-                                : (original / wavelength - low) / (high - low);
+      const double smooth =
+          wavelength > original / low ? 0.0 : (original / wavelength - low) / (high - low);
       f = static_cast<float>(f * ((1 - smooth) / factor + smooth));
     }
   }
@@ -263,8 +262,8 @@ Result<Block> Builder::read_block(const ModelSpec& spec, const HyperParameters& 
   FIMD_ASSIGN_OR_RETURN(attention.q_bias, vector_if(bias, prefix + "attn_q.bias", q_dim));
   FIMD_ASSIGN_OR_RETURN(attention.k_bias, vector_if(bias, prefix + "attn_k.bias", kv_dim));
   FIMD_ASSIGN_OR_RETURN(attention.v_bias, vector_if(bias, prefix + "attn_v.bias", kv_dim));
-  FIMD_ASSIGN_OR_RETURN(attention.o_bias, vector_if(traits_.output_bias,
-                                                    prefix + "attn_output.bias", spec.hidden));
+  FIMD_ASSIGN_OR_RETURN(attention.o_bias,
+                        vector_if(traits_.output_bias, prefix + "attn_output.bias", spec.hidden));
   const Presence norm = traits_.qk_norm;
   FIMD_ASSIGN_OR_RETURN(attention.q_norm,
                         vector_if(norm, prefix + "attn_q_norm.weight", hyper.head_dim));

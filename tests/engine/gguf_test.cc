@@ -119,9 +119,13 @@ TEST_CASE("contradictions are named") {
   tensor_twice.add_matrix("m", DType::kF32, 1, 1, {1});
   CHECK(error_of(tensor_twice).message.find("'m' appears twice") != std::string::npos);
 
-  for (const std::vector<uint64_t>& dims :
-       {std::vector<uint64_t>{0}, {}, {1, 1, 1, 1, 1}, {uint64_t{1} << 41},
-        {uint64_t{1} << 30, uint64_t{1} << 30}, {~uint64_t{0}}, {1000}}) {
+  for (const std::vector<uint64_t>& dims : {std::vector<uint64_t>{0},
+                                            {},
+                                            {1, 1, 1, 1, 1},
+                                            {uint64_t{1} << 41},
+                                            {uint64_t{1} << 30, uint64_t{1} << 30},
+                                            {~uint64_t{0}},
+                                            {1000}}) {
     GgufWriter shape;
     shape.add_tensor("x", dims, 0, std::vector<std::byte>(64));
     CHECK(error_of(shape).code == ErrorCode::kCorrupt);

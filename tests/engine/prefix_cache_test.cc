@@ -103,8 +103,8 @@ int run(PrefixCache& cache, Slots& slots, const Tokens& tokens) {
 }
 
 size_t common_prefix(const Tokens& a, const Tokens& b) {
-  return static_cast<size_t>(
-      std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first -
+                             a.begin());
 }
 
 TEST_CASE("a prefix is found to the token, across branches in mid-page") {
@@ -124,9 +124,9 @@ TEST_CASE("a prefix is found to the token, across branches in mid-page") {
 TEST_CASE("the least recently used end goes first, and only as much as is needed") {
   PrefixCache cache(2, 6);
   Slots slots(2, 6);
-  run(cache, slots, {1, 2, 3, 4});      // 2 pages
-  run(cache, slots, {5, 6, 7, 8});      // 2 pages
-  run(cache, slots, {9, 10});           // 1 page
+  run(cache, slots, {1, 2, 3, 4});        // 2 pages
+  run(cache, slots, {5, 6, 7, 8});        // 2 pages
+  run(cache, slots, {9, 10});             // 1 page
   CHECK(run(cache, slots, {1, 2}) == 2);  // younger than {5 ...} now
   CHECK(cache.free_pages() == 1);
   run(cache, slots, {11, 12, 13, 14});

@@ -43,9 +43,14 @@ TEST_CASE("characters split over tokens come out whole") {
 }
 
 TEST_CASE("what is not UTF-8 is replaced, and a character cut short at the end is dropped") {
-  CHECK(stream(TextStream("", {}), {"a\xff", "b"}).text == "a\xef\xbf\xbd" "b");
-  CHECK(stream(TextStream("", {}), {"\xe2\x82", "b"}).text == "\xef\xbf\xbd" "b");
-  CHECK(stream(TextStream("", {}), {"\xed\xa0\x80"}).text == "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+  CHECK(stream(TextStream("", {}), {"a\xff", "b"}).text ==
+        "a\xef\xbf\xbd"
+        "b");
+  CHECK(stream(TextStream("", {}), {"\xe2\x82", "b"}).text ==
+        "\xef\xbf\xbd"
+        "b");
+  CHECK(stream(TextStream("", {}), {"\xed\xa0\x80"}).text ==
+        "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
   CHECK(stream(TextStream("", {}), {"a", "\xe2\x82"}).text == "a");
 }
 

@@ -1,0 +1,431 @@
+// The forward pass on real (tiny) models: against transformers' logits, against the plain reference
+// pass, and against itself cut up in every way the scheduler may cut it.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+
+#include "engine/cpu_backend.h"
+#include "engine/gguf_vocab.h"
+#include "tests/engine/gguf_writer.h"
+#include "tests/engine/reference_model.h"
+
+namespace fimd {
+namespace {
+
+using Logits = std::vector<float>;
+
+struct Model {
+  std::unique_ptr<GgufFile> file;
+  std::unique_ptr<ModelSpec> spec;
+  std::unique_ptr<CpuBackend> backend;
+};
+
+TokenMask everything(int64_t rows);
+
+Model load(std::unique_ptr<GgufFile> file, int page_tokens = 32, int threads = 2) {
+  Model model;
+  model.file = std::move(file);
+  auto spec = read_model_spec(*model.file);
+  REQUIRE_MESSAGE(spec.ok(), spec.error().message);
+  model.spec = std::make_unique<ModelSpec>(std::move(*spec));
+  auto backend = CpuBackend::make(*model.spec, everything(model.spec->vocab),
+                                  {.threads = threads,
+                                   .kv_bytes = int64_t{4} << 20,
+                                   .page_tokens = page_tokens,
+                                   .max_batch_tokens = 128},
+                                  nullptr);
+  REQUIRE_MESSAGE(backend.ok(), backend.error().message);
+  model.backend = std::move(*backend);
+  return model;
+}
+
+Model load(const std::string& path, int page_tokens = 32, int threads = 2) {
+  auto file = GgufFile::open(path);
+  REQUIRE_MESSAGE(file.ok(), file.error().message);
+  return load(std::move(*file), page_tokens, threads);
+}
+
+/// A vocabulary in which every row may be sampled.
+class AllTokens final : public Tokenizer {
+ public:
+  explicit AllTokens(int n) : n_(n) {}
+  void encode(std::string_view, std::vector<TokenId>*) const override {}
+  std::optional<TokenId> control_id(std::string_view) const override { return {}; }
+  std::string_view bytes(TokenId) const override { return "x"; }
+  TokenType type(TokenId) const override { return TokenType::kNormal; }
+  int vocab_size() const override { return n_; }
+  std::span<const TokenId> end_of_generation() const override { return {}; }
+  std::vector<std::string> control_tokens() const override { return {}; }
+  std::optional<TokenId> bos() const override { return {}; }
+  bool add_bos() const override { return false; }
+  std::vector<TokenId> compatible_with(std::string_view) const override { return {}; }
+
+ private:
+  int n_;
+};
+
+TokenMask everything(int64_t rows) { return TokenMask(AllTokens(static_cast<int>(rows)), rows); }
+
+/// A sequence fed in pieces; collects the logits of every token.
+class Feeder {
+ public:
+  Feeder(Backend& backend, std::vector<int32_t> pages)
+      : backend_(backend), pages_(std::move(pages)) {}
+
+  StepInput next(std::span<const TokenId> tokens) {
+    samples_.assign(tokens.size(), {});
+    StepInput input;
+    input.tokens = tokens;
+    input.first = at_;
+    input.pages = pages_;
+    input.samples = samples_;
+    at_ += static_cast<int>(tokens.size());
+    return input;
+  }
+  std::vector<Logits> feed(std::span<const TokenId> tokens) {
+    const StepInput input = next(tokens);
+    std::vector<Sampled> sampled(tokens.size());
+    const Status status = backend_.forward({&input, 1}, sampled);
+    REQUIRE(status.ok());
+    std::vector<Logits> logits;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const auto row = backend_.logits(i);
+      logits.emplace_back(row.begin(), row.end());
+    }
+    return logits;
+  }
+
+ private:
+  Backend& backend_;
+  std::vector<int32_t> pages_;
+  std::vector<SampleSpec> samples_;
+  int at_ = 0;
+};
+
+std::vector<int32_t> pages_from(int first, int n) {
+  std::vector<int32_t> pages(static_cast<size_t>(n));
+  std::iota(pages.begin(), pages.end(), first);
+  return pages;
+}
+
+template <class A, class B>
+double worst_difference(const A& a, const B& b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  }
+  return worst;
+}
+
+constexpr const char* kFixtures[] = {"llama-tiny", "llama-plain-tiny", "qwen2-tiny", "qwen3-tiny"};
+
+/// Logits of the fixtures are about 1 in size. Activations are quantised to 8 bits only with
+/// quantised weights, so float weights leave the half-precision KV cache as the largest error.
+constexpr double kTolerance = 0.02;
+
+struct Fixture {
+  std::vector<std::vector<TokenId>> prompts;
+  size_t vocab = 0;
+  std::vector<float> logits;  // (prompt, position, vocab)
+};
+
+Fixture read_fixture(const std::string& name) {
+  const std::string base = "tests/fixtures/" + name;
+  std::ifstream description(base + ".json");
+  const auto json = nlohmann::json::parse(description);
+  Fixture fixture;
+  fixture.prompts = json["prompts"].get<std::vector<std::vector<TokenId>>>();
+  fixture.vocab = json["vocab"].get<size_t>();
+  size_t rows = 0;
+  for (const auto& prompt : fixture.prompts) rows += prompt.size();
+  fixture.logits.resize(rows * fixture.vocab);
+  std::ifstream data(base + ".logits.bin", std::ios::binary);
+  data.read(reinterpret_cast<char*>(fixture.logits.data()),
+            static_cast<std::streamsize>(fixture.logits.size() * sizeof(float)));
+  REQUIRE(data.gcount() == static_cast<std::streamsize>(fixture.logits.size() * sizeof(float)));
+  return fixture;
+}
+
+TEST_CASE("logits equal those of transformers, and those of the plain reference pass") {
+  for (const char* name : kFixtures) {
+    CAPTURE(name);
+    const Fixture fixture = read_fixture(name);
+    Model model = load("tests/fixtures/" + std::string(name) + ".gguf");
+    size_t row = 0;
+    for (const auto& prompt : fixture.prompts) {
+      Feeder feeder(*model.backend, pages_from(0, 4));
+      const std::vector<Logits> logits = feeder.feed(prompt);
+      const auto reference = test::reference_logits(*model.file, prompt);
+      for (size_t p = 0; p < prompt.size(); ++p, ++row) {
+        const std::span<const float> expected(fixture.logits.data() + row * fixture.vocab,
+                                              fixture.vocab);
+        CHECK(worst_difference(reference[p], expected) < 1e-3);
+        CHECK(worst_difference(logits[p], expected) < kTolerance);
+      }
+    }
+  }
+}
+
+TEST_CASE("in pieces, in any pages, with others: the logits stay the same") {
+  for (const char* name : kFixtures) {
+    CAPTURE(name);
+    const std::string path = "tests/fixtures/" + std::string(name) + ".gguf";
+    std::vector<TokenId> tokens(90);
+    for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<TokenId>((i * 37 + 5) % 250);
+    Model whole_model = load(path);
+    const auto whole = Feeder(*whole_model.backend, pages_from(0, 3)).feed(tokens);
+
+    for (const int page_tokens : {1, 5, 16, 32}) {
+      Model model = load(path, page_tokens, page_tokens % 2 + 1);
+      const int n_pages = 90 / page_tokens + 1;
+      std::vector<int32_t> scattered = pages_from(3, n_pages);
+      std::reverse(scattered.begin(), scattered.end());
+      Feeder feeder(*model.backend, scattered);
+      std::mt19937 random(static_cast<uint32_t>(page_tokens));
+      size_t at = 0;
+      while (at < tokens.size()) {
+        const size_t n = std::min(tokens.size() - at, size_t{1} + random() % 20);
+        const auto piece = feeder.feed(std::span(tokens).subspan(at, n));
+        for (size_t i = 0; i < n; ++i) {
+          CHECK(worst_difference(piece[i], whole[at + i]) < kTolerance);
+        }
+        at += n;
+      }
+    }
+
+    // Two sequences in one pass, one of them without logits for its first part.
+    Model model = load(path, 8);
+    const std::span<const TokenId> all(tokens);
+    Feeder a(*model.backend, pages_from(0, 12));
+    Feeder b(*model.backend, pages_from(20, 12));
+    StepInput batch[2] = {a.next(all.first(30)), b.next(all.first(11))};
+    batch[0].samples = {};
+    std::vector<Sampled> sampled(11);
+    REQUIRE(model.backend->forward(batch, sampled).ok());
+    for (size_t i = 0; i < 11; ++i) {
+      CHECK(worst_difference(model.backend->logits(i), whole[i]) < kTolerance);
+    }
+    StepInput second[2] = {a.next(all.subspan(30, 1)), b.next(all.subspan(11, 40))};
+    second[1].samples = second[1].samples.last(2);
+    REQUIRE(model.backend->forward(second, std::span(sampled).first(3)).ok());
+    CHECK(worst_difference(model.backend->logits(0), whole[30]) < kTolerance);
+    CHECK(worst_difference(model.backend->logits(1), whole[49]) < kTolerance);
+    CHECK(worst_difference(model.backend->logits(2), whole[50]) < kTolerance);
+    CHECK(sampled[1].token ==
+          std::max_element(whole[49].begin(), whole[49].end()) - whole[49].begin());
+    CHECK(model.backend->logits(3).empty());
+  }
+}
+
+TEST_CASE("a copied page serves a branch, and the original goes on undisturbed") {
+  Model model = load("tests/fixtures/qwen2-tiny.gguf", 16);
+  std::vector<TokenId> tokens(40);
+  std::iota(tokens.begin(), tokens.end(), 30);
+  const std::span<const TokenId> all(tokens);
+  const auto whole = Feeder(*model.backend, pages_from(0, 3)).feed(tokens);
+  // Branch at 21: page 0 is shared, page 1 copied to 9.
+  model.backend->copy_page(1, 9, 5);
+  std::vector<TokenId> branch(tokens.begin(), tokens.begin() + 21);
+  branch.insert(branch.end(), {200, 201, 202});
+  Feeder cold(*model.backend, pages_from(20, 3));
+  const auto expected = cold.feed(branch);
+  StepInput input;
+  input.tokens = std::span<const TokenId>(branch).subspan(21);
+  input.first = 21;
+  const std::vector<int32_t> pages = {0, 9};
+  input.pages = pages;
+  const SampleSpec sample;
+  input.samples = {&sample, 1};
+  Sampled sampled;
+  REQUIRE(model.backend->forward({&input, 1}, {&sampled, 1}).ok());
+  CHECK(worst_difference(model.backend->logits(0), expected.back()) < kTolerance);
+  // The original's last token once more.
+  StepInput again;
+  again.tokens = all.last(1);
+  again.first = 39;
+  const std::vector<int32_t> own = pages_from(0, 3);
+  again.pages = own;
+  again.samples = {&sample, 1};
+  REQUIRE(model.backend->forward({&again, 1}, {&sampled, 1}).ok());
+  CHECK(worst_difference(model.backend->logits(0), whole.back()) < kTolerance);
+}
+
+TEST_CASE("impossible batches are refused") {
+  Model model = load("tests/fixtures/qwen2-tiny.gguf");
+  const std::vector<int32_t> pages = {0};
+  const auto run = [&](const std::vector<TokenId>& tokens, int first) {
+    StepInput input;
+    input.tokens = tokens;
+    input.first = first;
+    input.pages = pages;
+    return model.backend->forward({&input, 1}, {}).ok();
+  };
+  CHECK(run({1, 2, 3}, 0));
+  CHECK_FALSE(run({}, 0));
+  CHECK_FALSE(run({1}, 32));
+  CHECK_FALSE(run({1}, -1));
+  CHECK_FALSE(run({-1}, 0));
+  CHECK_FALSE(run({1000000}, 0));
+}
+
+// ---- Random models of other shapes and formats ----
+
+struct Shape {
+  std::string arch = "qwen2";
+  DType type = DType::kF32;
+  int hidden = 32;
+  int heads = 4;
+  int kv_heads = 2;
+  int head_dim = 8;
+  int ff = 48;
+  int layers = 2;
+  int vocab = 60;
+  int window = 0;
+  double linear_scaling = 0;
+  bool tied = true;
+};
+
+std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
+                                    const std::string& without = "",
+                                    const std::string& misshapen = "") {
+  test::GgufWriter writer;
+  std::mt19937 random(seed);
+  const auto values = [&](int n, float size, float centre = 0) {
+    std::normal_distribution<float> normal(centre, size);
+    std::vector<float> result(static_cast<size_t>(n));
+    for (float& v : result) v = normal(random);
+    return result;
+  };
+  writer.add_string("general.architecture", shape.arch);
+  const auto u32 = [&](const std::string& key, int value) {
+    writer.add_u32(shape.arch + "." + key, static_cast<uint32_t>(value));
+  };
+  u32("block_count", shape.layers);
+  u32("context_length", 256);
+  u32("embedding_length", shape.hidden);
+  u32("feed_forward_length", shape.ff);
+  u32("attention.head_count", shape.heads);
+  u32("attention.head_count_kv", shape.kv_heads);
+  u32("attention.key_length", shape.head_dim);
+  writer.add_f32(shape.arch + ".attention.layer_norm_rms_epsilon", 1e-5F);
+  writer.add_f32(shape.arch + ".rope.freq_base", 5000.0F);
+  if (shape.window > 0) u32("attention.sliding_window", shape.window);
+  if (shape.linear_scaling > 0) {
+    writer.add_string(shape.arch + ".rope.scaling.type", "linear");
+    writer.add_f32(shape.arch + ".rope.scaling.factor", static_cast<float>(shape.linear_scaling));
+  }
+  const auto matrix = [&](const std::string& name, int rows, int cols) {
+    if (name == without) return;
+    if (name == misshapen) rows += 1;
+    writer.add_matrix(name, shape.type, rows, cols,
+                      values(rows * cols, 1.0F / std::sqrt(static_cast<float>(cols))));
+  };
+  const auto vector = [&](const std::string& name, int n, float centre) {
+    if (name == without) return;
+    if (name == misshapen) n += 1;
+    writer.add_matrix(name, DType::kF32, 1, n, values(n, 0.2F, centre));
+  };
+  matrix("token_embd.weight", shape.vocab, shape.hidden);
+  if (!shape.tied) matrix("output.weight", shape.vocab, shape.hidden);
+  vector("output_norm.weight", shape.hidden, 1);
+  const int q_dim = shape.heads * shape.head_dim;
+  const int kv_dim = shape.kv_heads * shape.head_dim;
+  for (int layer = 0; layer < shape.layers; ++layer) {
+    const std::string blk = "blk." + std::to_string(layer) + ".";
+    vector(blk + "attn_norm.weight", shape.hidden, 1);
+    vector(blk + "ffn_norm.weight", shape.hidden, 1);
+    matrix(blk + "attn_q.weight", q_dim, shape.hidden);
+    matrix(blk + "attn_k.weight", kv_dim, shape.hidden);
+    matrix(blk + "attn_v.weight", kv_dim, shape.hidden);
+    matrix(blk + "attn_output.weight", shape.hidden, q_dim);
+    if (shape.arch == "qwen2") {
+      vector(blk + "attn_q.bias", q_dim, 0);
+      vector(blk + "attn_k.bias", kv_dim, 0);
+      vector(blk + "attn_v.bias", kv_dim, 0);
+    }
+    if (shape.arch == "qwen3") {
+      vector(blk + "attn_q_norm.weight", shape.head_dim, 1);
+      vector(blk + "attn_k_norm.weight", shape.head_dim, 1);
+    }
+    matrix(blk + "ffn_gate.weight", shape.ff, shape.hidden);
+    matrix(blk + "ffn_up.weight", shape.ff, shape.hidden);
+    matrix(blk + "ffn_down.weight", shape.hidden, shape.ff);
+  }
+  return writer.bytes();
+}
+
+void compare_with_reference(const Shape& shape, double tolerance) {
+  CAPTURE(shape.arch);
+  CAPTURE(static_cast<int>(shape.type));
+  const auto bytes = random_model(shape, 7);
+  auto file = GgufFile::parse(bytes, "random");
+  REQUIRE_MESSAGE(file.ok(), file.error().message);
+  Model model = load(std::move(*file), 16);
+  std::vector<TokenId> tokens(50);
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<TokenId>(i * 13 % 60);
+  const auto expected = test::reference_logits(*model.file, tokens);
+  const auto logits = Feeder(*model.backend, pages_from(2, 4)).feed(tokens);
+  for (size_t p = 0; p < tokens.size(); ++p) {
+    CHECK(worst_difference(logits[p], expected[p]) < tolerance);
+  }
+}
+
+TEST_CASE("other shapes: one head, odd sizes, no grouping, windows, scaled rope, untied output") {
+  compare_with_reference({}, kTolerance);
+  compare_with_reference({.hidden = 20, .heads = 1, .kv_heads = 1, .head_dim = 6, .ff = 7},
+                         kTolerance);
+  compare_with_reference({.arch = "qwen3", .heads = 6, .kv_heads = 2, .head_dim = 16}, kTolerance);
+  compare_with_reference({.arch = "llama", .heads = 4, .kv_heads = 4, .tied = false}, kTolerance);
+  compare_with_reference({.arch = "llama", .window = 9}, kTolerance);
+  compare_with_reference({.arch = "llama", .linear_scaling = 4}, kTolerance);
+}
+
+TEST_CASE("every weight format") {
+  for (const DType type : {DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K,
+                           DType::kQ5_K, DType::kQ6_K}) {
+    // Activations have 8 bits next to quantised weights: about 1% of a logit of size 1.
+    const bool exact = type == DType::kF16 || type == DType::kBF16;
+    compare_with_reference(
+        {.type = type, .hidden = 256, .heads = 4, .kv_heads = 2, .head_dim = 64, .ff = 512},
+        exact ? 0.03 : 0.15);
+  }
+}
+
+TEST_CASE("a missing or misshapen tensor is named") {
+  for (const std::string name : {"token_embd.weight", "output_norm.weight", "blk.1.attn_q.bias",
+                                 "blk.1.ffn_down.weight", "blk.0.attn_norm.weight"}) {
+    const auto missing = random_model({}, 1, name);
+    auto file = GgufFile::parse(missing, "m");
+    REQUIRE(file.ok());
+    auto spec = read_model_spec(**file);
+    REQUIRE_FALSE(spec.ok());
+    CHECK(spec.error().message.find("'" + name + "' is missing") != std::string::npos);
+    if (name == "token_embd.weight") continue;  // its rows are the vocabulary, whatever they are
+    const auto misshapen = random_model({}, 1, "", name);
+    file = GgufFile::parse(misshapen, "m");
+    REQUIRE(file.ok());
+    spec = read_model_spec(**file);
+    REQUIRE_FALSE(spec.ok());
+    CHECK(spec.error().message.find("'" + name + "' has shape") != std::string::npos);
+  }
+}
+
+TEST_CASE("a KV budget that is too small says what is needed") {
+  auto file = GgufFile::open("tests/fixtures/qwen2-tiny.gguf");
+  REQUIRE(file.ok());
+  const auto spec = read_model_spec(**file);
+  REQUIRE(spec.ok());
+  const auto backend = CpuBackend::make(*spec, everything(spec->vocab), {.kv_bytes = 100}, nullptr);
+  REQUIRE_FALSE(backend.ok());
+  CHECK(backend.error().code == ErrorCode::kResourceExhausted);
+  CHECK(backend.error().message.find("bytes each") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace fimd
