@@ -2,6 +2,7 @@
 // packages (scripts/setup --tests); without them these tests fail rather than pass unseen.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -133,8 +134,15 @@ TEST_CASE("llama2: scores, as GGUF files have them, lead to the same ids as merg
   data.types[0] = TokenType::kUnknown;
   data.types[1] = data.types[2] = TokenType::kControl;
   data.unknown = 0;
-  // The trainer numbers pieces from the best score down.
-  for (size_t i = 0; i < data.tokens.size(); ++i) data.scores.push_back(-static_cast<float>(i));
+  // A piece's score falls with its place among the merges: the file lists them by score.
+  data.scores.resize(data.tokens.size(), -1e9F);
+  float score = 0;
+  for (const auto& merge : file["model"]["merges"]) {
+    auto piece = merge.get<std::string>();
+    piece.erase(piece.find(' ', 1), 1);
+    float& of_piece = data.scores[vocab.at(piece).get<size_t>()];
+    of_piece = std::max(of_piece, --score);
+  }
   auto t = make_tokenizer(std::move(data));
   REQUIRE_MESSAGE(t.ok(), t.error().message);
   check_fixtures("llama2", **t);
