@@ -27,7 +27,7 @@ bool is_triple(std::string_view text, size_t at) {
 
 }  // namespace
 
-char closer_of(char opener) {
+char closing_of(char opener) {
   switch (opener) {
     case '(':
       return ')';
@@ -97,7 +97,7 @@ BracketScan scan_brackets(std::string_view text, char quote, std::string_view li
       if (is_opener(c)) {
         scan.open += c;
       } else if (is_closer(c)) {
-        if (!scan.open.empty() && closer_of(scan.open.back()) == c) {
+        if (!scan.open.empty() && closing_of(scan.open.back()) == c) {
           scan.open.pop_back();
         } else if (scan.open.empty()) {
           scan.unmatched.push_back(i);

@@ -25,7 +25,7 @@ struct BracketScan {
 BracketScan scan_brackets(std::string_view text, char quote, std::string_view line_comment);
 
 /// `)` for `(` and so on; quotes close themselves.
-char closer_of(char opener);
+char closing_of(char opener);
 bool is_closer(char c);  // ) ] }
 bool is_opener(char c);  // ( [ {
 bool is_quote(char c);

@@ -1,7 +1,6 @@
 #include "completion/text_util.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstring>
 
 namespace fimd {
@@ -22,24 +21,6 @@ uint64_t mix(uint64_t h) {  // the finaliser of MurmurHash3
 
 }  // namespace
 
-bool is_word_byte(char c) {
-  const auto u = static_cast<unsigned char>(c);
-  return u >= 0x80U || std::isalnum(u) != 0 || c == '_';
-}
-
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(kBlanks) == std::string_view::npos;
-}
-
-size_t utf8_floor(std::string_view text, size_t offset) {
-  if (offset >= text.size()) return text.size();
-  // No character is longer than four bytes: stray continuation bytes are boundaries themselves.
-  for (size_t back = 0; back < 4 && back <= offset; ++back) {
-    if (!is_continuation(text[offset - back])) return offset - back;
-  }
-  return offset;
-}
-
 std::string_view trim(std::string_view text) {
   const size_t begin = text.find_first_not_of(kBlanks);
   if (begin == std::string_view::npos) return {};
@@ -54,29 +35,6 @@ std::string_view trim_right(std::string_view text) {
 std::string_view leading_blanks(std::string_view line) {
   const size_t end = line.find_first_not_of(" \t");
   return line.substr(0, end == std::string_view::npos ? line.size() : end);
-}
-
-size_t indent_columns(std::string_view line, size_t tab_width) {
-  size_t columns = 0;
-  for (char c : leading_blanks(line)) {
-    columns = c == '\t' ? (columns / tab_width + 1) * tab_width : columns + 1;
-  }
-  return columns;
-}
-
-std::vector<std::string_view> split_lines(std::string_view text) {
-  std::vector<std::string_view> lines;
-  size_t begin = 0;
-  while (true) {
-    const size_t end = text.find('\n', begin);
-    if (end == std::string_view::npos) {
-      lines.push_back(text.substr(begin));
-      return lines;
-    }
-    const size_t stop = end > begin && text[end - 1] == '\r' ? end - 1 : end;
-    lines.push_back(text.substr(begin, stop - begin));
-    begin = end + 1;
-  }
 }
 
 std::string with_unix_line_breaks(std::string_view text) {
