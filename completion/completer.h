@@ -100,6 +100,7 @@ struct PromptExplanation {
   std::string rendered;  // the exact prompt, control tokens spelled out
   std::string fim_format;
   bool multi_line = false;
+  std::string mode_reason;  // why one line or several
 };
 
 class Completer {
