@@ -474,6 +474,7 @@ void Scheduler::end(Sequence& sequence, Result<GenerationStats> result) {
   give_up_pages(sequence);
   sequence.done = true;
   sequence.planned = 0;
+  update_status();
   const GenerationStats& stats = sequence.stats;
   const double total_ms = sequence.since_submit.elapsed_ms();
   {
@@ -506,11 +507,18 @@ void Scheduler::end(Sequence& sequence, Result<GenerationStats> result) {
 
 void Scheduler::sweep() {
   std::erase_if(sequences_, [](const auto& sequence) { return sequence->done; });
+  update_status();
+}
+
+void Scheduler::update_status() {
   int active = 0;
-  for (const auto& sequence : sequences_) active += sequence->admitted ? 1 : 0;
+  int queued = 0;
+  for (const auto& sequence : sequences_) {
+    if (!sequence->done) ++(sequence->admitted ? active : queued);
+  }
   const std::lock_guard lock(mutex_);
   status_.active_requests = active;
-  status_.queued_requests = static_cast<int>(mail_.size() + sequences_.size()) - active;
+  status_.queued_requests = queued + static_cast<int>(mail_.size());
   status_.kv_bytes_used = geometry_.page_bytes * cache_.used_pages();
 }
 

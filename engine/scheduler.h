@@ -90,6 +90,7 @@ class Scheduler {
   void end(Sequence& sequence, Result<GenerationStats> result);
   void keep_in_cache(const Sequence& sequence);
   void sweep();
+  void update_status();
 
   Backend& backend_;
   const Tokenizer& tokenizer_;
