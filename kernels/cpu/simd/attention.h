@@ -71,6 +71,22 @@ inline void convert_block(const AttentionTile& a, const AttentionState& st, int 
   }
 }
 
+/// Asks for the keys and values of the block that starts at `key`: pages are scattered, so the
+/// hardware cannot foresee them.
+inline void prefetch_block(const AttentionTile& a, int key) {
+  constexpr int kLine = 32;  // halves
+  const int slot = key % a.page_tokens;
+  const int left = a.page_tokens - slot;
+  const int n = left < kKeyBlock ? left : kKeyBlock;
+  const size_t page = static_cast<size_t>(a.pages[key / a.page_tokens]) * a.page_stride;
+  for (int d = 0; d < a.head_dim; ++d) {
+    const uint16_t* k = a.k + page + static_cast<int64_t>(d) * a.page_tokens + slot;
+    for (int i = 0; i < n; i += kLine) __builtin_prefetch(k + i);
+  }
+  const uint16_t* v = a.v + page + static_cast<int64_t>(slot) * a.head_dim;
+  for (int i = 0; i < n * a.head_dim; i += kLine) __builtin_prefetch(v + i);
+}
+
 /// Turns a block's scores into probabilities relative to the running maximum. Score column i is key
 /// first_key + i; of `n` columns those outside the row's visible range (or key_end) are dropped.
 inline void softmax_block(const AttentionTile& a, const AttentionState& st, int first_key, int n,
@@ -152,6 +168,7 @@ void attention_tile(const AttentionTile& a) {
     }
     if (n > end - first) n = end - first;
     const int padded = (n + 15) / 16 * 16;
+    if (first + 2 * n < end) prefetch_block(a, first + 2 * n);
     if (direct) {
       const size_t page = static_cast<size_t>(a.pages[first / a.page_tokens]) * a.page_stride;
       const int slot = first % a.page_tokens;
