@@ -19,6 +19,7 @@
 #include "context/document.h"
 #include "context/workspace.h"
 #include "engine/generator.h"
+#include "support/log.h"
 
 namespace fimd::testing {
 
@@ -154,6 +155,7 @@ class Session {
                                         delayed.emplace_back(delay_ms, std::move(task));
                                       })) {
     workspace.set_folders({"/work"});
+    spdlog::set_level(spdlog::level::off);
   }
 
   /// Opens a document (or replaces its text) with the cursor where the marker is.
