@@ -20,6 +20,10 @@ endif()
 add_library(fimd_flags INTERFACE)
 target_compile_options(fimd_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-missing-field-initializers>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # GCC 12 warns falsely of overlapping copies in string concatenation (its bug 105651).
+  target_compile_options(fimd_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
+endif()
 if(FIMD_SANITIZE STREQUAL "address")
   target_compile_options(fimd_flags INTERFACE
     -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
