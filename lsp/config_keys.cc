@@ -54,6 +54,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      "Answer textDocument/completion too. `auto`: if the editor knows no inline completion."},
     {"editor.status", kString, "\"auto\"", 0, 0, "auto on off",
      "Send fimd/status and didChangeStatus. `auto`: to editors that show or ignore them."},
+    {"editor.reports", kBool, "false", 0, 0, "",
+     "Send fimd/report with the cost of every inline completion."},
     {"daemon.socket", kString, "\"\"", 0, 0, "",
      "The daemon's socket. Empty: `$XDG_RUNTIME_DIR/fimd/fimd.sock`."},
     {"daemon.idle_timeout_minutes", kInt, "60", 0, 100000, "",

@@ -101,6 +101,12 @@ std::string dump_json(const nlohmann::json& json) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string string_member(const nlohmann::json& json, const char* key) {
+  if (!json.is_object()) return "";
+  const auto it = json.find(key);
+  return it != json.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
 std::string quote_json(std::string_view text) { return dump_json(nlohmann::json(text)); }
 
 }  // namespace fimd::lsp

@@ -16,6 +16,9 @@ Result<nlohmann::json> parse_json(std::string_view text);
 /// Compact; invalid UTF-8 becomes U+FFFD.
 std::string dump_json(const nlohmann::json& json);
 
+/// The member `key` if `json` is an object and the member a string, else "".
+std::string string_member(const nlohmann::json& json, const char* key);
+
 /// A string as a JSON string, with its quotes.
 std::string quote_json(std::string_view text);
 

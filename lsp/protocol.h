@@ -1,11 +1,10 @@
-// The LSP 3.18 structures that fimd uses, and fimd's own. Decoding checks types and ignores what
+// The LSP 3.18 structures that fimd uses (its own are in protocol_fimd.h). Decoding checks types and ignores what
 // it does not know; JSON itself stays in protocol_decode.cc and protocol_encode.cc.
 //
 // Thread: plain values.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -216,48 +215,5 @@ struct Registration {
   std::string section;  // of didChangeConfiguration
 };
 std::string encode(const Registration& registration);
-
-/// fimd/status, to clients that want it.
-struct StatusParams {
-  std::string state;  // loading, idle, generating, error
-  std::string message;
-  std::optional<int> percent;  // while loading
-  std::string model;
-  std::string backend;
-  double tokens_per_second = 0;
-  double cache_hit_rate = 0;  // of prompt tokens, since the start
-};
-std::string encode(const StatusParams& params);
-
-/// didChangeStatus, as clients made for Copilot's server know it.
-struct CopilotStatusParams {
-  bool busy = false;
-  std::string message;
-  std::string kind = "Normal";  // Normal, Warning, Error, Inactive
-};
-std::string encode(const CopilotStatusParams& params);
-
-/// fimd/hello: who is at the other end of the socket.
-struct HelloResult {
-  std::string version;
-  std::string build;  // differs between any two builds
-  int protocol = 0;
-  int64_t pid = 0;
-  int editors = 0;  // other sessions that an editor initialized
-};
-std::string encode(const HelloResult& result);
-Status decode(const Json& json, HelloResult* out);
-
-/// fimd/complete: one completion without opening a document, for the command line.
-struct FimdCompleteParams {
-  std::string path;
-  std::string language_id;
-  std::string text;
-  int64_t offset = 0;  // bytes
-  bool explain = false;
-  int candidates = 1;
-};
-std::string encode(const FimdCompleteParams& params);
-Status decode(const Json& json, FimdCompleteParams* out);
 
 }  // namespace fimd::lsp

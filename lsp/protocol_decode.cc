@@ -1,109 +1,11 @@
 #include <nlohmann/json.hpp>
 
+#include "lsp/json_reader.h"
 #include "lsp/json_text.h"
 #include "lsp/protocol.h"
 
 namespace fimd::lsp {
 namespace {
-
-// Reads members of one JSON object; remembers the first thing that is missing or of a wrong type.
-class Reader {
- public:
-  Reader(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
-    if (!json.is_object()) fail(where_ + " must be an object");
-  }
-
-  const Json* find(const char* key) const {
-    if (!json_.is_object()) return nullptr;
-    const auto it = json_.find(key);
-    return it == json_.end() || it->is_null() ? nullptr : &*it;
-  }
-  const Json* need(const char* key) {
-    const Json* value = find(key);
-    if (value == nullptr) fail(name(key) + " is missing");
-    return value;
-  }
-
-  void string(const char* key, std::string* out, bool required = true) {
-    const Json* value = required ? need(key) : find(key);
-    if (value == nullptr) return;
-    if (!value->is_string()) return fail(name(key) + " must be a string");
-    *out = value->get<std::string>();
-  }
-  void integer(const char* key, int64_t* out, bool required = true) {
-    const Json* value = required ? need(key) : find(key);
-    if (value == nullptr) return;
-    if (!value->is_number_integer()) return fail(name(key) + " must be an integer");
-    *out = value->get<int64_t>();
-  }
-  void optional_integer(const char* key, std::optional<int64_t>* out) {
-    if (find(key) == nullptr) return;
-    int64_t value = 0;
-    integer(key, &value, false);
-    *out = value;
-  }
-  void boolean(const char* key, bool* out) const {
-    if (const Json* value = find(key); value != nullptr && value->is_boolean()) {
-      *out = value->get<bool>();
-    }
-  }
-  template <class T>
-  void object(const char* key, T* out) {
-    if (const Json* value = need(key)) merge(decode_at(*value, name(key), out));
-  }
-  void document(std::string* uri) {
-    if (const Json* value = need("textDocument")) {
-      Reader inner(*value, name("textDocument"));
-      inner.string("uri", uri);
-      merge(inner.status());
-    }
-  }
-
-  void merge(const Status& status) {
-    if (status_.ok() && !status.ok()) status_ = status;
-  }
-  void fail(std::string message) {
-    merge(Error{ErrorCode::kInvalidArgument, std::move(message)});
-  }
-  std::string name(const char* key) const { return where_ + "." + key; }
-  const Status& status() const { return status_; }
-
- private:
-  static Status decode_at(const Json& json, const std::string& where, Position* out);
-  static Status decode_at(const Json& json, const std::string& where, Range* out);
-
-  const Json& json_;
-  std::string where_;
-  Status status_;
-};
-
-Status unsigned_at(const Json& json, const std::string& where, uint32_t* out) {
-  if (!json.is_number_integer() || (json.is_number_integer() && !json.is_number_unsigned() &&
-                                    json.get<int64_t>() < 0)) {
-    return Error{ErrorCode::kInvalidArgument, where + " must be a non-negative integer"};
-  }
-  // Clients send 2^31 - 1 or more for "the end of the line".
-  *out = static_cast<uint32_t>(std::min<uint64_t>(json.get<uint64_t>(), UINT32_MAX));
-  return {};
-}
-
-Status Reader::decode_at(const Json& json, const std::string& where, Position* out) {
-  Reader reader(json, where);
-  const Json* line = reader.need("line");
-  const Json* character = reader.need("character");
-  if (line != nullptr) reader.merge(unsigned_at(*line, reader.name("line"), &out->line));
-  if (character != nullptr) {
-    reader.merge(unsigned_at(*character, reader.name("character"), &out->character));
-  }
-  return reader.status();
-}
-
-Status Reader::decode_at(const Json& json, const std::string& where, Range* out) {
-  Reader reader(json, where);
-  reader.object("start", &out->start);
-  reader.object("end", &out->end);
-  return reader.status();
-}
 
 std::vector<WorkspaceFolder> folders(const Json* list) {
   std::vector<WorkspaceFolder> out;
@@ -331,33 +233,6 @@ Status decode(const Json& json, SettingsParams* out) {
 Status decode(const Json& json, SetTraceParams* out) {
   Reader reader(json, "params");
   reader.string("value", &out->value);
-  return reader.status();
-}
-
-Status decode(const Json& json, HelloResult* out) {
-  Reader reader(json, "hello");
-  int64_t protocol = 0;
-  int64_t editors = 0;
-  reader.string("version", &out->version);
-  reader.string("build", &out->build, false);
-  reader.integer("protocol", &protocol);
-  reader.integer("pid", &out->pid);
-  reader.integer("editors", &editors, false);
-  out->protocol = static_cast<int>(protocol);
-  out->editors = static_cast<int>(editors);
-  return reader.status();
-}
-
-Status decode(const Json& json, FimdCompleteParams* out) {
-  Reader reader(json, "params");
-  int64_t candidates = 1;
-  reader.string("path", &out->path, false);
-  reader.string("languageId", &out->language_id, false);
-  reader.string("text", &out->text);
-  reader.integer("offset", &out->offset);
-  reader.boolean("explain", &out->explain);
-  reader.integer("candidates", &candidates, false);
-  out->candidates = static_cast<int>(std::clamp<int64_t>(candidates, 1, 10));
   return reader.status();
 }
 

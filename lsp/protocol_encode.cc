@@ -123,36 +123,4 @@ std::string encode(const Registration& registration) {
   return dump_json({{"registrations", Json::array({std::move(entry)})}});
 }
 
-std::string encode(const StatusParams& params) {
-  Json json = {{"state", params.state},
-               {"message", params.message},
-               {"model", params.model},
-               {"backend", params.backend},
-               {"tokensPerSecond", params.tokens_per_second},
-               {"cacheHitRate", params.cache_hit_rate}};
-  if (params.percent) json["percent"] = *params.percent;
-  return dump_json(json);
-}
-
-std::string encode(const CopilotStatusParams& params) {
-  return dump_json({{"busy", params.busy}, {"message", params.message}, {"kind", params.kind}});
-}
-
-std::string encode(const HelloResult& result) {
-  return dump_json({{"version", result.version},
-                    {"build", result.build},
-                    {"protocol", result.protocol},
-                    {"pid", result.pid},
-                    {"editors", result.editors}});
-}
-
-std::string encode(const FimdCompleteParams& params) {
-  return dump_json({{"path", params.path},
-                    {"languageId", params.language_id},
-                    {"text", params.text},
-                    {"offset", params.offset},
-                    {"explain", params.explain},
-                    {"candidates", params.candidates}});
-}
-
 }  // namespace fimd::lsp

@@ -94,6 +94,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
       return;
     }
     queue_ += frame(body);
+    was_congested_ = was_congested_ || congested();
     write();
   }
 
@@ -108,11 +109,18 @@ class Stream : public std::enable_shared_from_this<Stream> {
     finish({});
   }
 
+  void pause_reading(bool paused) {
+    paused_ = paused;
+    read();
+  }
+
+  bool congested() const { return pending_bytes() > limits_.stop_reading_above; }
   size_t pending_bytes() const { return queue_.size() + writing_.size(); }
 
  private:
   void read() {
-    if (!open_ || closing_ || reading_ || paused()) return;
+    if (!open_ || closing_ || reading_ || paused_ || congested()) return;
+    if (!handlers_.message) return;  // not started
     reading_ = true;
     in_.async_read_some(asio::buffer(buffer_),
                         [self = shared_from_this()](boost::system::error_code error, size_t n) {
@@ -120,8 +128,6 @@ class Stream : public std::enable_shared_from_this<Stream> {
                           self->on_read(error, n);
                         });
   }
-
-  bool paused() const { return pending_bytes() > limits_.stop_reading_above; }
 
   void on_read(boost::system::error_code error, size_t n) {
     if (!open_) return;
@@ -189,6 +195,10 @@ class Stream : public std::enable_shared_from_this<Stream> {
       finish(end_);
       return;
     }
+    if (was_congested_ && pending_bytes() == 0) {
+      was_congested_ = false;
+      if (handlers_.drained && !muted_) handlers_.drained();
+    }
     read();  // resumes once the peer has read enough
   }
 
@@ -218,6 +228,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool reading_ = false;
   bool closing_ = false;
   bool muted_ = false;
+  bool paused_ = false;
+  bool was_congested_ = false;
   int blocking_fd_ = -1;  // an output that cannot be waited for
   Status bad_;            // the descriptors were of no use
   Status end_;            // what `closed` will say after a flush
@@ -232,6 +244,8 @@ class StreamTransport : public Transport {
   void send(std::string body, Delivery delivery) override { stream_->send(body, delivery); }
   void close_after_flush() override { stream_->close_after_flush(); }
   void close() override { stream_->close(); }
+  void pause_reading(bool paused) override { stream_->pause_reading(paused); }
+  bool congested() const override { return stream_->congested(); }
   size_t pending_bytes() const override { return stream_->pending_bytes(); }
 
  private:

@@ -32,6 +32,8 @@ class Transport {
     std::function<void(const FrameEvent&)> framing_error;
     /// Once, last: the peer closed (ok), or the stream failed.
     std::function<void(Status)> closed;
+    /// The peer has read everything after it was far behind (may be empty).
+    std::function<void()> drained;
   };
 
   virtual ~Transport() = default;
@@ -43,6 +45,10 @@ class Transport {
   virtual void close_after_flush() = 0;
   /// Closes now; no handler is called any more.
   virtual void close() = 0;
+  /// Reads nothing more until resumed: whoever takes the messages is behind.
+  virtual void pause_reading(bool paused) = 0;
+  /// The peer is so far behind that its own messages wait.
+  virtual bool congested() const = 0;
   /// Bytes queued and not yet taken by the peer.
   virtual size_t pending_bytes() const = 0;
 };

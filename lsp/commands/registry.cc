@@ -1,0 +1,9 @@
+#include "lsp/commands/commands.h"
+
+namespace fimd::lsp {
+
+std::vector<CommandSpec> all_commands() {
+  return {lsp_command(),  daemon_command(), };
+}
+
+}  // namespace fimd::lsp
