@@ -3,7 +3,7 @@
 namespace fimd::lsp {
 
 std::vector<CommandSpec> all_commands() {
-  return {lsp_command(),  daemon_command(), };
+  return {lsp_command(), daemon_command(), status_command(), stop_command(), config_command()};
 }
 
 }  // namespace fimd::lsp
