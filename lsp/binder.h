@@ -121,7 +121,8 @@ class Binder {
 
   template <class P>
   void notification(std::string method, std::function<void(P)> handler) {
-    notifications_[std::move(method)] = [handler = std::move(handler)](const Json& params) -> Status {
+    notifications_[std::move(method)] = [handler =
+                                             std::move(handler)](const Json& params) -> Status {
       P decoded;
       FIMD_RETURN_IF_ERROR(decode(params, &decoded));
       handler(std::move(decoded));

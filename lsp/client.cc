@@ -4,11 +4,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "lsp/framing.h"
 #include "lsp/json_text.h"
@@ -17,6 +20,12 @@
 
 namespace fimd::lsp {
 
+using nlohmann::json;
+
+namespace {
+constexpr size_t kMaxKept = 1000;
+}
+
 struct Client::State {
   explicit State(int descriptor) : fd(descriptor) {}
   ~State() { ::close(fd); }
@@ -24,7 +33,25 @@ struct Client::State {
   int fd;
   int next_id = 0;
   MessageFramer framer;
-  std::deque<std::string> inbox;
+  std::map<int, json> answers;
+  std::deque<std::pair<std::string, std::string>> notifications;  // method, parameters
+
+  void take(const std::string& body) {
+    auto message = parse_json(body);
+    if (!message.ok() || !message->is_object()) return;
+    const auto id = message->find("id");
+    const std::string method = string_member(*message, "method");
+    if (method.empty()) {
+      if (id != message->end() && id->is_number_integer()) {
+        answers[id->get<int>()] = std::move(*message);
+      }
+    } else if (id != message->end()) {
+      (void)send(R"({"jsonrpc":"2.0","id":)" + dump_json(*id) + R"(,"result":null})");
+    } else {
+      if (notifications.size() >= kMaxKept) notifications.pop_front();
+      notifications.emplace_back(method, dump_json(message->value("params", json())));
+    }
+  }
 
   Status send(const std::string& body) {
     const std::string bytes = frame(body);
@@ -40,7 +67,7 @@ struct Client::State {
     return {};
   }
 
-  // Bytes read into the inbox; 0 at the end.
+  // Bytes read and taken; 0 at the end.
   Result<size_t> receive(double timeout_ms) {
     pollfd waiting = {fd, POLLIN, 0};
     const int ready = ::poll(&waiting, 1, static_cast<int>(std::max(0.0, timeout_ms)));
@@ -52,7 +79,7 @@ struct Client::State {
     bool broken = false;
     framer.feed({buffer.data(), static_cast<size_t>(n)}, [&](FrameEvent event) {
       if (event.kind == FrameEvent::Kind::kMessage) {
-        inbox.push_back(std::move(event.text));
+        take(event.text);
       } else {
         broken = true;
       }
@@ -70,6 +97,7 @@ Result<Client> Client::connect(const std::string& socket) {
 Client::Client(int fd) : state_(std::make_unique<State>(fd)) {}
 Client::~Client() = default;
 Client::Client(Client&& other) noexcept = default;
+Client& Client::operator=(Client&& other) noexcept = default;
 
 Result<std::string> Client::call(std::string_view method, const std::string& params,
                                  int timeout_ms) {
@@ -79,15 +107,27 @@ Result<std::string> Client::call(std::string_view method, const std::string& par
                                     params + "}"));
   const Stopwatch watch;
   for (;;) {
-    while (!state_->inbox.empty()) {
-      auto message = parse_json(state_->inbox.front());
-      state_->inbox.pop_front();
-      if (!message.ok() || !message->is_object() || message->value("id", Json()) != id) continue;
-      if (const auto error = message->find("error"); error != message->end()) {
+    if (const auto it = state_->answers.find(id); it != state_->answers.end()) {
+      const json message = std::move(it->second);
+      state_->answers.erase(it);
+      if (const auto error = message.find("error"); error != message.end()) {
         const std::string text = string_member(*error, "message");
         return Error{ErrorCode::kUnavailable, text.empty() ? dump_json(*error) : text};
       }
-      return dump_json(message->value("result", Json()));
+      return dump_json(message.value("result", json()));
+    }
+    FIMD_ASSIGN_OR_RETURN(const size_t n, state_->receive(timeout_ms - watch.elapsed_ms()));
+    if (n == 0) return Error{ErrorCode::kUnavailable, "the daemon closed the connection"};
+  }
+}
+
+Result<std::string> Client::wait_notification(std::string_view method, int timeout_ms) {
+  const Stopwatch watch;
+  for (;;) {
+    while (!state_->notifications.empty()) {
+      auto [name, params] = std::move(state_->notifications.front());
+      state_->notifications.pop_front();
+      if (name == method) return params;
     }
     FIMD_ASSIGN_OR_RETURN(const size_t n, state_->receive(timeout_ms - watch.elapsed_ms()));
     if (n == 0) return Error{ErrorCode::kUnavailable, "the daemon closed the connection"};
@@ -104,7 +144,6 @@ Status Client::wait_closed(int timeout_ms) {
   for (;;) {
     FIMD_ASSIGN_OR_RETURN(const size_t n, state_->receive(timeout_ms - watch.elapsed_ms()));
     if (n == 0) return {};
-    state_->inbox.clear();
   }
 }
 

@@ -20,11 +20,14 @@ class Client {
   explicit Client(int fd);
   ~Client();
   Client(Client&& other) noexcept;
-  Client& operator=(Client&&) = delete;
+  Client& operator=(Client&& other) noexcept;
 
-  /// `params` and the result are JSON text. Notifications and requests of the server are ignored.
+  /// `params` and the result are JSON text. Requests of the server are answered with null;
+  /// notifications are kept for wait_notification (the oldest are dropped beyond 1000).
   Result<std::string> call(std::string_view method, const std::string& params, int timeout_ms);
   Status notify(std::string_view method, const std::string& params);
+  /// The parameters of the next notification of that name; older ones are forgotten.
+  Result<std::string> wait_notification(std::string_view method, int timeout_ms);
   /// Blocks until the server closed the connection.
   Status wait_closed(int timeout_ms);
 

@@ -50,8 +50,9 @@ int run_command_line(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   std::string config_path;
   app.add_option("--config", config_path, "The configuration file to use");
-  app.footer("Configure an editor to run `fimd lsp`; `fimd doctor` shows whether all is well.\n"
-             "`fimd COMMAND --help` explains a command.");
+  app.footer(
+      "Configure an editor to run `fimd lsp`; `fimd doctor` shows whether all is well.\n"
+      "`fimd COMMAND --help` explains a command.");
 
   std::vector<CommandSpec> commands = all_commands();
   CommandSpec* chosen = nullptr;

@@ -178,10 +178,9 @@ void toml_leaves(const toml::table& table, const std::string& prefix, std::vecto
     if (const auto* inner = node.as_table()) {
       if (inner->empty() && find_key(key) == nullptr) {
         // An empty section: right if any key lies in it.
-        const bool known = std::any_of(config_keys().begin(), config_keys().end(),
-                                       [&](const ConfigKey& k) {
-                                         return std::string_view(k.name).starts_with(key + ".");
-                                       });
+        const bool known = std::any_of(
+            config_keys().begin(), config_keys().end(),
+            [&](const ConfigKey& k) { return std::string_view(k.name).starts_with(key + "."); });
         if (known) continue;
       }
       if (!inner->empty()) {
@@ -292,8 +291,8 @@ void Config::merge_environment(const Env& env, std::vector<ConfigProblem>* probl
     if (std::find(known.begin(), known.end(), it->first) != known.end()) continue;
     // Other programs may have variables of that name too: only a likely slip is reported.
     if (const std::string near = nearest(it->first, known); !near.empty()) {
-      problems->push_back({"environment " + it->first,
-                           "unknown variable (did you mean '" + near + "'?)"});
+      problems->push_back(
+          {"environment " + it->first, "unknown variable (did you mean '" + near + "'?)"});
     }
   }
 }

@@ -65,7 +65,7 @@ class Config {
   const std::string& string(std::string_view key) const;
   const std::vector<std::string>& list(std::string_view key) const;
 
-  std::string value_text(std::string_view key) const;  // as TOML
+  std::string value_text(std::string_view key) const;     // as TOML
   const std::string& origin(std::string_view key) const;  // "default" or where it was set
 
   CompletionOptions completion_options() const;

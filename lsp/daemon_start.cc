@@ -60,8 +60,8 @@ Result<int> spawn_daemon(const std::string& executable, const DaemonPlace& place
     return Error{ErrorCode::kIo, std::string("cannot make a pipe: ") + std::strerror(errno)};
   }
   // All memory is prepared before the fork: after it only async-signal-safe calls are made.
-  std::vector<std::string> arguments = {executable, "daemon", "--ready-fd", "3", "--socket",
-                                        place.socket};
+  std::vector<std::string> arguments = {executable, "daemon",   "--ready-fd",
+                                        "3",        "--socket", place.socket};
   if (place.private_dir) arguments.emplace_back("--private-dir");
   std::vector<std::string> variables = daemon_environment();
   std::vector<char*> argv;

@@ -21,10 +21,10 @@ struct FramingLimits {
 
 struct FrameEvent {
   enum class Kind {
-    kMessage,  // text: the body
-    kTooLarge, // text: what was wrong; the body is skipped
-    kError,    // text: what was wrong; the framer looks for the next header
-    kFatal,    // text: why the stream cannot be followed any more; nothing comes after it
+    kMessage,   // text: the body
+    kTooLarge,  // text: what was wrong; the body is skipped
+    kError,     // text: what was wrong; the framer looks for the next header
+    kFatal,     // text: why the stream cannot be followed any more; nothing comes after it
   };
   Kind kind = Kind::kMessage;
   std::string text;

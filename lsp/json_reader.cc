@@ -6,8 +6,8 @@ namespace fimd::lsp {
 namespace {
 
 Status unsigned_at(const Json& json, const std::string& where, uint32_t* out) {
-  if (!json.is_number_integer() || (json.is_number_integer() && !json.is_number_unsigned() &&
-                                    json.get<int64_t>() < 0)) {
+  if (!json.is_number_integer() ||
+      (json.is_number_integer() && !json.is_number_unsigned() && json.get<int64_t>() < 0)) {
     return Error{ErrorCode::kInvalidArgument, where + " must be a non-negative integer"};
   }
   // Clients send 2^31 - 1 or more for "the end of the line".

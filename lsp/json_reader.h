@@ -67,9 +67,7 @@ class Reader {
   void merge(const Status& status) {
     if (status_.ok() && !status.ok()) status_ = status;
   }
-  void fail(std::string message) {
-    merge(Error{ErrorCode::kInvalidArgument, std::move(message)});
-  }
+  void fail(std::string message) { merge(Error{ErrorCode::kInvalidArgument, std::move(message)}); }
   std::string name(const char* key) const { return where_ + "." + key; }
   const Status& status() const { return status_; }
 

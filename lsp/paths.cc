@@ -69,7 +69,8 @@ Status make_private_dir(const std::string& path) {
   std::error_code error;
   if (const fs::path parent = fs::path(path).parent_path(); !parent.empty()) {
     fs::create_directories(parent, error);
-    if (error) return Error{ErrorCode::kIo, "cannot create " + parent.string() + ": " + error.message()};
+    if (error)
+      return Error{ErrorCode::kIo, "cannot create " + parent.string() + ": " + error.message()};
   }
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     return Error{ErrorCode::kIo, "cannot create " + path + ": " + std::strerror(errno)};
@@ -79,7 +80,8 @@ Status make_private_dir(const std::string& path) {
     return Error{ErrorCode::kIo, path + " is not a directory"};
   }
   if (info.st_uid != ::geteuid()) {
-    return Error{ErrorCode::kIo, path + " belongs to another user; remove it or set XDG_RUNTIME_DIR"};
+    return Error{ErrorCode::kIo,
+                 path + " belongs to another user; remove it or set XDG_RUNTIME_DIR"};
   }
   if ((info.st_mode & 0777) != 0700 && ::chmod(path.c_str(), 0700) != 0) {
     return Error{ErrorCode::kIo, "cannot make " + path + " private: " + std::strerror(errno)};
@@ -133,7 +135,8 @@ std::string path_of_uri(const std::string& uri) {
   rest.erase(0, slash);
   std::string path;
   for (size_t i = 0; i < rest.size(); ++i) {
-    if (rest[i] == '%' && i + 2 < rest.size() && std::isxdigit(static_cast<unsigned char>(rest[i + 1])) &&
+    if (rest[i] == '%' && i + 2 < rest.size() &&
+        std::isxdigit(static_cast<unsigned char>(rest[i + 1])) &&
         std::isxdigit(static_cast<unsigned char>(rest[i + 2]))) {
       path += static_cast<char>(std::stoi(rest.substr(i + 1, 2), nullptr, 16));
       i += 2;

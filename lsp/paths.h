@@ -11,8 +11,8 @@
 
 namespace fimd::lsp {
 
-std::string config_file(const Env& env);   // $FIMD_CONFIG, $XDG_CONFIG_HOME/fimd/config.toml
-std::string runtime_dir(const Env& env);   // $XDG_RUNTIME_DIR/fimd, else in the cache directory
+std::string config_file(const Env& env);  // $FIMD_CONFIG, $XDG_CONFIG_HOME/fimd/config.toml
+std::string runtime_dir(const Env& env);  // $XDG_RUNTIME_DIR/fimd, else in the cache directory
 std::string socket_path(const Env& env, const Config& config);
 std::string log_path(const Env& env, const Config& config);  // the daemon's
 std::string executable_path();
@@ -38,6 +38,5 @@ Result<EngineOptions> engine_options(const Config& config);
 
 std::string path_of_uri(const std::string& uri);  // "" if not a file: uri
 std::string uri_of_path(const std::string& path);
-
 
 }  // namespace fimd::lsp

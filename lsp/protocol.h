@@ -1,5 +1,6 @@
-// The LSP 3.18 structures that fimd uses (its own are in protocol_fimd.h). Decoding checks types and ignores what
-// it does not know; JSON itself stays in protocol_decode.cc and protocol_encode.cc.
+// The LSP 3.18 structures that fimd uses (its own are in protocol_fimd.h). Decoding checks types
+// and ignores what it does not know; JSON itself stays in protocol_decode.cc and
+// protocol_encode.cc.
 //
 // Thread: plain values.
 #pragma once
@@ -26,7 +27,7 @@ struct ClientCapabilities {
   bool inline_completion = false;               // lsp-mode says null: the key counts
   bool completion = false;
   bool work_done_progress = false;
-  bool configuration = false;                  // workspace/configuration
+  bool configuration = false;                     // workspace/configuration
   bool dynamic_did_change_configuration = false;  // wants to be asked for the notification
   bool workspace_folders = false;
   bool fimd_status = false;  // experimental.fimdStatus
@@ -94,8 +95,8 @@ Status decode(const Json& json, InlineCompletionParams* out);
 struct Command {
   std::string title;
   std::string command;
-  std::string id;         // arguments[0]: the suggestion
-  int64_t bytes = 0;      // arguments[1]: of its text
+  std::string id;     // arguments[0]: the suggestion
+  int64_t bytes = 0;  // arguments[1]: of its text
 };
 
 struct InlineCompletionItem {
@@ -153,8 +154,8 @@ Status decode(const Json& json, ExecuteCommandParams* out);
 
 /// textDocument/didShowCompletion and didPartiallyAcceptCompletion.
 struct ShownItemParams {
-  std::string id;            // item.command.arguments[0]
-  std::string insert_text;   // item.insertText
+  std::string id;               // item.command.arguments[0]
+  std::string insert_text;      // item.insertText
   int64_t accepted_length = 0;  // UTF-16 units of insertText
 };
 Status decode(const Json& json, ShownItemParams* out);

@@ -168,7 +168,8 @@ Status decode(const Json& json, InlineCompletionParams* out) {
     }
     reader.merge(inner.status());
   }
-  if (const Json* token = reader.find("partialResultToken")) out->partial_result_token = raw(*token);
+  if (const Json* token = reader.find("partialResultToken"))
+    out->partial_result_token = raw(*token);
   if (const Json* token = reader.find("workDoneToken")) out->work_done_token = raw(*token);
   return reader.status();
 }

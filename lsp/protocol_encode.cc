@@ -46,8 +46,7 @@ std::string encode(const InitializeResult& result) {
       {"textDocumentSync",
        {{"openClose", true}, {"change", 2}, {"save", {{"includeText", false}}}}},
       {"executeCommandProvider", {{"commands", result.commands}}},
-      {"workspace",
-       {{"workspaceFolders", {{"supported", true}, {"changeNotifications", true}}}}}};
+      {"workspace", {{"workspaceFolders", {{"supported", true}, {"changeNotifications", true}}}}}};
   if (result.inline_completion) capabilities["inlineCompletionProvider"] = Json::object();
   if (result.completion) {
     capabilities["completionProvider"] = {{"triggerCharacters", result.completion_triggers},

@@ -87,10 +87,10 @@ struct Proxy::State : std::enable_shared_from_this<State> {
   std::array<char, 4096> ready_buffer;
 
   Link link = Link::kDown;
-  Stopwatch attempt;              // since the connection attempt began
+  Stopwatch attempt;  // since the connection attempt began
   milliseconds retry{kFirstRetry};
-  bool spawned = false;           // in this attempt
-  bool may_replace = true;        // a daemon of another build; once
+  bool spawned = false;     // in this attempt
+  bool may_replace = true;  // a daemon of another build; once
   std::deque<SteadyClock::time_point> deaths;
   SteadyClock::time_point gave_up_at;
   bool told_user = false;  // that there is no daemon
@@ -241,7 +241,8 @@ void Proxy::State::editor_request(const std::string& body, const json& message,
     }
   }
   if (link == Link::kDown && SteadyClock::now() - gave_up_at <= kRetryAfterGivingUp) {
-    editor->send(error_reply(id, rpc::kRequestFailed, "fimd has no daemon; see " + options.place.log));
+    editor->send(
+        error_reply(id, rpc::kRequestFailed, "fimd has no daemon; see " + options.place.log));
     return;
   }
   Pending request{body, method, "", std::nullopt, false, ++next_order};
@@ -312,17 +313,16 @@ void Proxy::State::spawn() {
 }
 
 void Proxy::State::read_ready() {
-  ready.async_read_some(
-      asio::buffer(ready_buffer),
-      [self = shared_from_this()](boost::system::error_code error, size_t n) {
-        if (error == asio::error::operation_aborted) return;
-        self->ready_line.append(self->ready_buffer.data(), n);
-        if (!error && self->ready_line.find('\n') == std::string::npos) {
-          self->read_ready();
-        } else {
-          self->ready_ended();
-        }
-      });
+  ready.async_read_some(asio::buffer(ready_buffer),
+                        [self = shared_from_this()](boost::system::error_code error, size_t n) {
+                          if (error == asio::error::operation_aborted) return;
+                          self->ready_line.append(self->ready_buffer.data(), n);
+                          if (!error && self->ready_line.find('\n') == std::string::npos) {
+                            self->read_ready();
+                          } else {
+                            self->ready_ended();
+                          }
+                        });
 }
 
 void Proxy::State::ready_ended() {
@@ -446,10 +446,9 @@ void Proxy::State::no_daemon(const std::string& why) {
   }
   told_user = true;
   if (shows_status) {
-    editor->send(
-        R"({"jsonrpc":"2.0","method":"fimd/status","params":{"state":"error","message":)" +
-            quote_json(message) + "}}",
-        Delivery::kDroppable);
+    editor->send(R"({"jsonrpc":"2.0","method":"fimd/status","params":{"state":"error","message":)" +
+                     quote_json(message) + "}}",
+                 Delivery::kDroppable);
   }
 }
 

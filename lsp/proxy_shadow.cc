@@ -158,12 +158,11 @@ std::vector<std::string> Shadow::replay(const std::string& init_id, bool fresh) 
       spdlog::warn("a document whose text is not known is left out");
       continue;
     }
-    out.push_back(notification("textDocument/didOpen",
-                               {{"textDocument",
-                                 {{"uri", uri},
-                                  {"languageId", document.language_id},
-                                  {"version", document.version},
-                                  {"text", document.text->text()}}}}));
+    out.push_back(notification("textDocument/didOpen", {{"textDocument",
+                                                         {{"uri", uri},
+                                                          {"languageId", document.language_id},
+                                                          {"version", document.version},
+                                                          {"text", document.text->text()}}}}));
   }
   return out;
 }

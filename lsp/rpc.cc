@@ -36,8 +36,8 @@ std::string encode(const RawJson& raw) { return raw.text; }
 
 namespace {
 std::string encode_error(const RpcError& error) {
-  return R"({"code":)" + std::to_string(error.code) + R"(,"message":)" +
-         quote_json(error.message) + "}";
+  return R"({"code":)" + std::to_string(error.code) + R"(,"message":)" + quote_json(error.message) +
+         "}";
 }
 }  // namespace
 
@@ -134,8 +134,8 @@ class PendingRequest : public ReplyOnce::Target {
     const auto state = state_.lock();
     if (!state) return;
     if (listed_) state->open_requests.erase(id_);
-    std::string body = R"({"jsonrpc":"2.0","id":)" + id_ + R"(,")" + std::string(member) + R"(":)" +
-                       json + "}";
+    std::string body =
+        R"({"jsonrpc":"2.0","id":)" + id_ + R"(,")" + std::string(member) + R"(":)" + json + "}";
     if (batch_) {
       batch_->add(body);
       batch_.reset();
@@ -195,8 +195,8 @@ void RpcConnection::State::dispatch(const Json& message, const std::shared_ptr<B
         .error({rpc::kInvalidRequest, reason});
   };
   if (!message.is_object()) return refuse("a message must be a JSON object");
-  const bool is_response = !message.contains("method") &&
-                           (message.contains("result") || message.contains("error"));
+  const bool is_response =
+      !message.contains("method") && (message.contains("result") || message.contains("error"));
   if (is_response) return response(message);
   const auto version = message.find("jsonrpc");
   if (version == message.end() || *version != "2.0") return refuse("'jsonrpc' must be \"2.0\"");
@@ -216,8 +216,7 @@ void RpcConnection::State::dispatch(const Json& message, const std::shared_ptr<B
 }
 
 void RpcConnection::State::request(const Json& message, const std::string& id,
-                                   const std::string& method,
-                                   const std::shared_ptr<Batch>& batch) {
+                                   const std::string& method, const std::shared_ptr<Batch>& batch) {
   const bool fresh = open_requests.emplace(id, nullptr).second;
   ReplyOnce reply(std::make_shared<PendingRequest>(weak_from_this(), id, batch, fresh));
   if (!fresh) {
@@ -333,9 +332,9 @@ void RpcConnection::start() {
 
 void RpcConnection::notify_raw(std::string_view method, const std::string& params,
                                Delivery delivery) {
-  state_->send(R"({"jsonrpc":"2.0","method":)" + quote_json(method) + R"(,"params":)" + params +
-                   "}",
-               delivery);
+  state_->send(
+      R"({"jsonrpc":"2.0","method":)" + quote_json(method) + R"(,"params":)" + params + "}",
+      delivery);
 }
 
 void RpcConnection::call_raw(std::string_view method, const std::string& params,

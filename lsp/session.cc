@@ -38,13 +38,13 @@ Session::Session(SessionHost* host, uint64_t id, std::unique_ptr<Transport> tran
     : host_(host),
       id_(id),
       rpc_(std::move(transport), &binder_,
-           {.admit = [this](std::string_view method, bool is_request) {
-              return admit(method, is_request);
-            },
-            .closed = [this](const Status& status) {
-              if (!status.ok()) spdlog::warn("session {}: {}", id_, status.error().message);
-              ended(phase_ == Phase::kShutDown ? 0 : 1);
-            },
+           {.admit = [this](std::string_view method,
+                            bool is_request) { return admit(method, is_request); },
+            .closed =
+                [this](const Status& status) {
+                  if (!status.ok()) spdlog::warn("session {}: {}", id_, status.error().message);
+                  ended(phase_ == Phase::kShutDown ? 0 : 1);
+                },
             .trace = [this](bool outgoing, std::string_view body) { trace(outgoing, body); },
             .id_prefix = "fimd-" + std::to_string(::getpid()) + "-" + std::to_string(id)}),
       config_(host->base_config().config) {
@@ -88,8 +88,7 @@ void Session::bind_lifecycle() {
   binder_.notification<FoldersChange>("workspace/didChangeWorkspaceFolders",
                                       [this](const FoldersChange& p) { change_folders(p); });
   binder_.request<Nothing, HelloResult>(
-      "fimd/hello",
-      [this](Nothing, Reply<HelloResult> reply) { reply(host_->hello(id_)); });
+      "fimd/hello", [this](Nothing, Reply<HelloResult> reply) { reply(host_->hello(id_)); });
   binder_.request<Nothing, DaemonStatus>(
       "fimd/status", [this](Nothing, Reply<DaemonStatus> reply) { reply(host_->status()); });
   binder_.request<Nothing, Nothing>("fimd/stop", [this](Nothing, Reply<Nothing> reply) {
@@ -191,8 +190,8 @@ void Session::trace(bool outgoing, std::string_view body) {
   if (phase_ != Phase::kRunning || (trace_ != "messages" && trace_ != "verbose")) return;
   if (outgoing && body.find(R"("method":"$/)") < 24) return;  // not the trace of a trace
   const std::string message = std::string(outgoing ? "sent " : "received ") +
-                              std::to_string(body.size()) + " bytes: " +
-                              std::string(body.substr(0, 80));
+                              std::to_string(body.size()) +
+                              " bytes: " + std::string(body.substr(0, 80));
   rpc_.notify("$/logTrace",
               LogTraceParams{message, trace_ == "verbose" ? std::string(body) : std::string()},
               Delivery::kDroppable);

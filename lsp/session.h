@@ -26,10 +26,10 @@ namespace fimd::lsp {
 struct ModelState {
   enum class Phase { kLoading, kReady, kFailed };
   Phase phase = Phase::kLoading;
-  double progress = 0;       // while loading, in [0, 1]
-  std::string message;       // what is being loaded, or why it failed
+  double progress = 0;                   // while loading, in [0, 1]
+  std::string message;                   // what is being loaded, or why it failed
   std::shared_ptr<Generator> generator;  // when ready
-  uint64_t serial = 0;       // of the load: a reload is a new one
+  uint64_t serial = 0;                   // of the load: a reload is a new one
 };
 
 /// What a session needs from the process around it.
@@ -102,6 +102,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // session_completion.cc
   void bind_completion();
   void inline_completion(InlineCompletionParams params, Reply<InlineCompletionList> reply);
+  void hold_until_loaded(InlineCompletionParams params, Reply<InlineCompletionList> reply);
+  void release_held();
   void completion(CompletionParams params, Reply<CompletionList> reply);
   void execute_command(const ExecuteCommandParams& params, Reply<Nothing> reply);
   void partially_accepted(const ShownItemParams& params);
@@ -132,6 +134,12 @@ class Session : public std::enable_shared_from_this<Session> {
   std::unique_ptr<Completer> completer_;
   std::set<std::string> lost_;  // documents whose text we do not know any more
   int active_requests_ = 0;
+  struct HeldRequest {
+    InlineCompletionParams params;
+    Reply<InlineCompletionList> reply;
+  };
+  // Requests that came while the model was loading, the newest of each document.
+  std::map<std::string, std::shared_ptr<HeldRequest>> held_;
   std::string last_status_;
 
   enum class Progress { kNone, kAsked, kShown };

@@ -1,6 +1,7 @@
 // Completion requests of a session, and what users did with the suggestions.
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 #include "lsp/paths.h"
 #include "lsp/session.h"
@@ -87,7 +88,34 @@ InlineCompletionItem Session::inline_item(const Document& document,
   return item;
 }
 
+void Session::hold_until_loaded(InlineCompletionParams params, Reply<InlineCompletionList> reply) {
+  const std::string uri = params.uri;
+  // Newest wins here too: the one replaced is answered with nothing.
+  if (const auto it = held_.find(uri); it != held_.end()) {
+    it->second->reply({});
+    held_.erase(it);
+  }
+  auto held = std::make_shared<HeldRequest>(HeldRequest{std::move(params), std::move(reply)});
+  held_[uri] = held;
+  held->reply.on_cancel([weak = weak_from_this(), uri, request = std::weak_ptr(held)] {
+    const auto self = weak.lock();
+    const auto cancelled = request.lock();
+    if (!self || !cancelled) return;
+    cancelled->reply.error(RpcError{rpc::kRequestCancelled, "cancelled"});
+    self->held_.erase(uri);
+  });
+}
+
+void Session::release_held() {
+  for (const auto& [uri, held] : std::exchange(held_, {})) {
+    inline_completion(std::move(held->params), std::move(held->reply));
+  }
+}
+
 void Session::inline_completion(InlineCompletionParams params, Reply<InlineCompletionList> reply) {
+  if (host_->model().phase == ModelState::Phase::kLoading) {
+    return hold_until_loaded(std::move(params), std::move(reply));
+  }
   auto request = request_at(params.uri, params.version, params.position);
   if (!request.ok()) {
     if (request.error().code == ErrorCode::kCancelled) {
@@ -182,7 +210,7 @@ void Session::finished(const DocumentPtr& document, const Result<CompletionResul
     report.outcome = error_code_name(result.error().code);
   }
   const GenerationStats& stats = report.stats;
-  spdlog::info(
+  spdlog::debug(
       "session {}: {} v{}: {} {} cached {} prefilled {} decoded {}; gather {:.1f} queue {:.1f} "
       "prefill {:.1f} first {:.1f} total {:.1f} ms",
       id_, document->language_id(), document->version(), report.source, report.outcome,
@@ -281,7 +309,8 @@ void Session::completion(CompletionParams params, Reply<CompletionList> reply) {
 
 void Session::execute_command(const ExecuteCommandParams& params, Reply<Nothing> reply) {
   if (params.command != kAcceptedCommand) {
-    reply.error(RpcError{rpc::kInvalidParams, "no command '" + params.command.substr(0, 200) + "'"});
+    reply.error(
+        RpcError{rpc::kInvalidParams, "no command '" + params.command.substr(0, 200) + "'"});
     return;
   }
   completer_->did_accept(params.id, static_cast<size_t>(std::max<int64_t>(0, params.bytes)));
@@ -298,9 +327,8 @@ void Session::fimd_complete(FimdCompleteParams params, Reply<FimdCompleteResult>
     return;
   }
   auto held = std::make_shared<Reply<FimdCompleteResult>>(std::move(reply));
-  waiting_for_model_.push_back([this, params = std::move(params), held] {
-    run_fimd_complete(params, std::move(*held));
-  });
+  waiting_for_model_.push_back(
+      [this, params = std::move(params), held] { run_fimd_complete(params, std::move(*held)); });
 }
 
 void Session::run_fimd_complete(const FimdCompleteParams& params, Reply<FimdCompleteResult> reply) {
@@ -319,8 +347,8 @@ void Session::run_fimd_complete(const FimdCompleteParams& params, Reply<FimdComp
   file_completer_->set_options(options);
   if (!params.folder.empty()) file_workspace_.set_folders({params.folder});
   CompletionRequest request;
-  request.document = file_workspace_.open(uri_of_path(params.path), params.language_id, 0,
-                                          params.text);
+  request.document =
+      file_workspace_.open(uri_of_path(params.path), params.language_id, 0, params.text);
   request.offset = static_cast<size_t>(params.offset);
   request.invoked = params.candidates > 1;
   FimdCompleteResult result;

@@ -44,8 +44,8 @@ void Session::apply_settings(bool report_problems) {
   if (completer_) completer_->set_options(config_.completion_options());
   if (report_problems) {
     // Engine settings are the daemon's; an editor that sets them itself has a say.
-    const bool chosen = std::any_of(
-        config_keys().begin(), config_keys().end(), [this](const ConfigKey& key) {
+    const bool chosen =
+        std::any_of(config_keys().begin(), config_keys().end(), [this](const ConfigKey& key) {
           const std::string_view name = key.name;
           const std::string& origin = config_.origin(name);
           return (name.starts_with("model.") || name.starts_with("engine.")) &&
@@ -78,6 +78,7 @@ void Session::model_changed() {
     auto waiting = std::move(waiting_for_model_);
     waiting_for_model_.clear();
     for (const auto& task : waiting) task();
+    release_held();
   }
   if (phase_ != Phase::kRunning) return;
   update_progress();
@@ -89,8 +90,8 @@ void Session::model_changed() {
   }
   if (model.phase == ModelState::Phase::kReady) {
     const ModelInfo& info = model.generator->info();
-    rpc_.notify("window/logMessage", MessageParams{MessageType::kInfo, "fimd: " + info.name +
-                                                                           " on " + info.backend});
+    rpc_.notify("window/logMessage",
+                MessageParams{MessageType::kInfo, "fimd: " + info.name + " on " + info.backend});
   }
 }
 
@@ -115,10 +116,9 @@ void Session::update_progress() {
                   return;
                 }
                 self->progress_ = Progress::kShown;
-                self->rpc_.notify("$/progress",
-                                  WorkDoneProgress{self->progress_token_, "begin",
-                                                   "fimd: loading the model",
-                                                   self->host_->model().message, 0});
+                self->rpc_.notify("$/progress", WorkDoneProgress{self->progress_token_, "begin",
+                                                                 "fimd: loading the model",
+                                                                 self->host_->model().message, 0});
                 self->update_progress();
               });
   } else if (loading && progress_ == Progress::kShown && percent != progress_percent_) {

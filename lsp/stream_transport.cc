@@ -55,11 +55,7 @@ int pump(int fd) {
 class Stream : public std::enable_shared_from_this<Stream> {
  public:
   Stream(asio::io_context& io, int read_fd, int write_fd, StreamLimits limits)
-      : io_(io),
-        limits_(limits),
-        framer_(limits.framing),
-        in_(io),
-        out_(io) {
+      : io_(io), limits_(limits), framer_(limits.framing), in_(io), out_(io) {
     // A socket is one descriptor in both roles, but each object owns one: duplicate it.
     const int out = write_fd == read_fd ? ::fcntl(write_fd, F_DUPFD_CLOEXEC, 0) : write_fd;
     boost::system::error_code error;
@@ -90,7 +86,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
     if (delivery == Delivery::kDroppable && pending > limits_.drop_above) return;
     if (pending > limits_.close_above) {
       finish(Error{ErrorCode::kResourceExhausted,
-                 "the peer does not read: " + std::to_string(pending) + " bytes wait for it"});
+                   "the peer does not read: " + std::to_string(pending) + " bytes wait for it"});
       return;
     }
     queue_ += frame(body);
@@ -256,8 +252,7 @@ class StreamTransport : public Transport {
 
 std::unique_ptr<Transport> make_stream_transport(asio::io_context& io, int read_fd, int write_fd,
                                                  StreamLimits limits) {
-  return std::make_unique<StreamTransport>(
-      std::make_shared<Stream>(io, read_fd, write_fd, limits));
+  return std::make_unique<StreamTransport>(std::make_shared<Stream>(io, read_fd, write_fd, limits));
 }
 
 }  // namespace fimd::lsp

@@ -55,7 +55,7 @@ class Transport {
 
 struct StreamLimits {
   FramingLimits framing;
-  size_t drop_above = size_t{1} << 20;         // droppable messages are dropped
+  size_t drop_above = size_t{1} << 20;          // droppable messages are dropped
   size_t stop_reading_above = size_t{8} << 20;  // requests of a peer that does not read wait
   size_t close_above = size_t{128} << 20;       // the peer is given up
 };

@@ -13,7 +13,8 @@ std::string build_id() {
     struct stat info = {};
     if (::stat("/proc/self/exe", &info) == 0) {
       char suffix[64];
-      std::snprintf(suffix, sizeof suffix, "+%llx.%llx", static_cast<unsigned long long>(info.st_size),
+      std::snprintf(suffix, sizeof suffix, "+%llx.%llx",
+                    static_cast<unsigned long long>(info.st_size),
                     static_cast<unsigned long long>(info.st_mtim.tv_sec) * 1000000000ULL +
                         static_cast<unsigned long long>(info.st_mtim.tv_nsec));
       text += suffix;

@@ -25,9 +25,10 @@ CommandSpec daemon_command() {
   return {
       .name = "daemon",
       .summary = "Run the resident daemon in the foreground",
-      .examples = "  fimd daemon                         editors start one by themselves\n"
-                  "  FIMD_LOG=debug fimd daemon          watch what it does\n"
-                  "  fimd daemon --socket /run/user/1000/other.sock --idle-timeout 0",
+      .examples =
+          "  fimd daemon                         editors start one by themselves\n"
+          "  FIMD_LOG=debug fimd daemon          watch what it does\n"
+          "  fimd daemon --socket /run/user/1000/other.sock --idle-timeout 0",
       .declare =
           [args](Options& options) {
             options.option("--socket", &args->socket, "Listen there instead of daemon.socket");
@@ -41,16 +42,14 @@ CommandSpec daemon_command() {
             const DaemonPlace place = daemon_place(context.env, context.config());
             DaemonOptions options;
             options.socket = args->socket.empty() ? place.socket : args->socket;
-            options.private_dir =
-                args->private_dir || (args->socket.empty() && place.private_dir);
+            options.private_dir = args->private_dir || (args->socket.empty() && place.private_dir);
             const int64_t minutes = args->idle_minutes >= 0
                                         ? args->idle_minutes
                                         : context.config().integer("daemon.idle_timeout_minutes");
             options.idle_timeout_s = static_cast<int>(minutes * 60);
             options.ready_fd = args->ready_fd;
             if (const std::string& file = context.config().string("log.file"); !file.empty()) {
-              const Status status =
-                  set_up_log(context.config().string("log.level"), place.log);
+              const Status status = set_up_log(context.config().string("log.level"), place.log);
               if (!status.ok()) spdlog::warn("{}", status.error().message);
             }
             const Status status = run_daemon(options, std::move(context.loaded));

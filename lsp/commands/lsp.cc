@@ -57,8 +57,9 @@ CommandSpec lsp_command() {
   auto args = std::make_shared<Args>();
   return {.name = "lsp",
           .summary = "Serve an editor on stdin and stdout; starts the daemon if none runs",
-          .examples = "  fimd lsp                  what an editor's configuration runs\n"
-                      "  fimd lsp --in-process     without a daemon, for this editor alone",
+          .examples =
+              "  fimd lsp                  what an editor's configuration runs\n"
+              "  fimd lsp --in-process     without a daemon, for this editor alone",
           .declare =
               [args](Options& options) {
                 options.flag("--in-process", &args->in_process,
@@ -68,8 +69,7 @@ CommandSpec lsp_command() {
           .run =
               [args](CommandContext& context) {
                 std::signal(SIGPIPE, SIG_IGN);
-                const int code =
-                    args->in_process ? run_in_process(context) : run_proxy(context);
+                const int code = args->in_process ? run_in_process(context) : run_proxy(context);
                 // Threads that pump stdin or still load a model must not see destructors run.
                 std::fflush(nullptr);
                 std::_Exit(code);

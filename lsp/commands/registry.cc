@@ -3,7 +3,8 @@
 namespace fimd::lsp {
 
 std::vector<CommandSpec> all_commands() {
-  return {lsp_command(), daemon_command(), status_command(), stop_command(), config_command()};
+  return {lsp_command(),    daemon_command(), complete_command(), status_command(), stop_command(),
+          doctor_command(), bench_command(),  tokenize_command(), config_command()};
 }
 
 }  // namespace fimd::lsp

@@ -45,7 +45,8 @@ void print(const Json& status) {
   }
   if (const auto model = status.find("model"); model != status.end() && model->is_object()) {
     std::printf("model     %s (%s, %s, %.1f M parameters, %.1f MiB, context %.0f)\n",
-                string_member(*model, "name").c_str(), string_member(*model, "architecture").c_str(),
+                string_member(*model, "name").c_str(),
+                string_member(*model, "architecture").c_str(),
                 string_member(*model, "quantization").c_str(), number(*model, "parameters") / 1e6,
                 number(*model, "weightBytes") / 1048576, number(*model, "contextLength"));
     std::printf("          %s\n", string_member(*model, "path").c_str());
@@ -54,7 +55,8 @@ void print(const Json& status) {
   if (const auto engine = status.find("engine"); engine != status.end() && engine->is_object()) {
     const double prompt = number(*engine, "promptTokens");
     std::printf("cache     %.1f of %.0f MiB; %.0f%% of %.0f prompt tokens were reused\n",
-                number(*engine, "kvBytesUsed") / 1048576, number(*engine, "kvBytesBudget") / 1048576,
+                number(*engine, "kvBytesUsed") / 1048576,
+                number(*engine, "kvBytesBudget") / 1048576,
                 prompt > 0 ? 100 * number(*engine, "cachedTokens") / prompt : 0.0, prompt);
     std::printf("speed     %.0f tokens/s; %.0f tokens generated\n",
                 number(*engine, "tokensPerSecond"), number(*engine, "decodedTokens"));
@@ -106,11 +108,12 @@ int run_stop(const CommandContext& context) {
 
 CommandSpec status_command() {
   auto as_json = std::make_shared<bool>(false);
-  return {.name = "status",
-          .summary = "Show the running daemon, its model and its editors",
-          .examples = "  fimd status\n  fimd status --json",
-          .declare = [as_json](Options& options) { options.flag("--json", as_json.get(), "As JSON"); },
-          .run = [as_json](CommandContext& context) { return run_status(context, *as_json); }};
+  return {
+      .name = "status",
+      .summary = "Show the running daemon, its model and its editors",
+      .examples = "  fimd status\n  fimd status --json",
+      .declare = [as_json](Options& options) { options.flag("--json", as_json.get(), "As JSON"); },
+      .run = [as_json](CommandContext& context) { return run_status(context, *as_json); }};
 }
 
 CommandSpec stop_command() {

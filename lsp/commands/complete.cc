@@ -1,0 +1,217 @@
+// `fimd complete FILE:LINE:COL`: one completion on the terminal.
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "context/document.h"
+#include "lsp/commands/commands.h"
+#include "lsp/daemon_start.h"
+#include "lsp/json_text.h"
+#include "lsp/local_server.h"
+#include "lsp/paths.h"
+#include "lsp/protocol_fimd.h"
+
+namespace fimd::lsp {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kAnswerMs = 120000;  // a large model may have to be loaded first
+constexpr uintmax_t kMaxFileBytes = uintmax_t{16} << 20;
+
+struct Args {
+  std::string place;
+  std::string model;
+  int candidates = 1;
+  bool explain = false;
+  bool json = false;
+  bool in_process = false;
+};
+
+struct Place {
+  std::string path;
+  uint32_t line = 0;               // zero-based
+  std::optional<uint32_t> column;  // zero-based, in characters; absent: the end of the line
+};
+
+std::optional<uint32_t> positive(std::string_view text) {
+  uint32_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value == 0) return std::nullopt;
+  return value;
+}
+
+// FILE:LINE:COL or FILE:LINE, both counted from 1. The file's own name may hold colons.
+std::optional<Place> parse_place(const std::string& text) {
+  const size_t last = text.rfind(':');
+  if (last == std::string::npos || last == 0) return std::nullopt;
+  const auto last_number = positive(std::string_view(text).substr(last + 1));
+  if (!last_number) return std::nullopt;
+  const size_t middle = text.rfind(':', last - 1);
+  if (middle != std::string::npos && middle > 0) {
+    if (const auto line = positive(std::string_view(text).substr(middle + 1, last - middle - 1))) {
+      return Place{text.substr(0, middle), *line - 1, *last_number - 1};
+    }
+  }
+  return Place{text.substr(0, last), *last_number - 1, std::nullopt};
+}
+
+// The nearest folder above the file that holds a repository, else the file's own.
+std::string project_folder(const fs::path& file) {
+  std::error_code ignored;
+  for (fs::path dir = file.parent_path(); dir != dir.root_path(); dir = dir.parent_path()) {
+    if (fs::exists(dir / ".git", ignored)) return dir.string();
+  }
+  return file.parent_path().string();
+}
+
+Result<FimdCompleteParams> make_params(const Args& args) {
+  const auto place = parse_place(args.place);
+  if (!place) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "'" + args.place + "' is not FILE:LINE:COL (both counted from 1)"};
+  }
+  std::error_code error;
+  const fs::path path = fs::absolute(place->path, error).lexically_normal();
+  const uintmax_t size = fs::file_size(path, error);
+  if (error) return Error{ErrorCode::kNotFound, path.string() + ": " + error.message()};
+  if (size > kMaxFileBytes) {
+    return Error{ErrorCode::kUnsupported, path.string() + " has more than 16 MiB"};
+  }
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (!in) return Error{ErrorCode::kIo, "cannot read " + path.string()};
+  FimdCompleteParams params;
+  params.path = path.string();
+  params.folder = project_folder(path);
+  params.explain = args.explain;
+  params.candidates = args.candidates;
+  const DocumentPtr document = Document::open(uri_of_path(params.path), "", 0, text.str());
+  params.text = document->text();  // valid UTF-8 now
+  if (place->line >= document->line_count()) {
+    return Error{ErrorCode::kInvalidArgument, path.string() + " has " +
+                                                  std::to_string(document->line_count()) +
+                                                  " lines, not " + std::to_string(place->line + 1)};
+  }
+  const Position position{place->line, place->column.value_or(UINT32_MAX)};
+  FIMD_ASSIGN_OR_RETURN(const size_t offset,
+                        document->offset_at(position, PositionEncoding::kUtf32));
+  params.offset = static_cast<int64_t>(offset);
+  return params;
+}
+
+double number(const Json& json, const char* key) {
+  const auto it = json.find(key);
+  return it != json.end() && it->is_number() ? it->get<double>() : 0;
+}
+
+void print_explanation(const Json& explanation) {
+  std::printf("prompt in %s form, %s\n", string_member(explanation, "fimFormat").c_str(),
+              explanation.value("multiLine", false) ? "several lines" : "one line");
+  double total = 0;
+  for (const Json& part : explanation["parts"]) {
+    std::printf("  %6.0f tokens  %s\n", number(part, "tokens"),
+                string_member(part, "name").c_str());
+    total += number(part, "tokens");
+  }
+  std::printf("  %6.0f tokens  in all\n", total);
+  std::printf("--- exact prompt ---\n%s\n--- end of prompt ---\n",
+              string_member(explanation, "rendered").c_str());
+}
+
+void print_cost(const Json& report) {
+  std::printf("source %s, outcome %s\n", string_member(report, "source").c_str(),
+              string_member(report, "outcome").c_str());
+  std::printf("prompt %.0f tokens: %.0f cached, %.0f computed; %.0f generated\n",
+              number(report, "promptTokens"), number(report, "cachedTokens"),
+              number(report, "computedTokens"), number(report, "decodedTokens"));
+  std::printf(
+      "gather %.1f ms, queue %.1f, tokenize %.1f, prefill %.1f, first text %.1f, total %.1f\n",
+      number(report, "gatherMs"), number(report, "queueMs"), number(report, "tokenizeMs"),
+      number(report, "prefillMs"), number(report, "firstTextMs"), number(report, "totalMs"));
+}
+
+int print(const Args& args, const Json& result) {
+  if (args.json) {
+    std::printf("%s\n", result.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    return 0;
+  }
+  if (result.contains("explanation")) print_explanation(result["explanation"]);
+  const Json& suggestions = result["suggestions"];
+  int rank = 0;
+  for (const Json& suggestion : suggestions) {
+    if (args.explain || suggestions.size() > 1) std::printf("--- suggestion %d ---\n", ++rank);
+    std::printf("%s\n", string_member(suggestion, "text").c_str());
+  }
+  if (suggestions.empty()) {
+    std::fprintf(stderr, "fimd: nothing to suggest there (%s)\n",
+                 string_member(result["report"], "outcome").c_str());
+  }
+  if (args.explain) {
+    std::printf("--- cost ---\n");
+    print_cost(result["report"]);
+  }
+  return 0;
+}
+
+int run(const Args& args, CommandContext& context) {
+  const auto params = make_params(args);
+  if (!params.ok()) {
+    fail(params.error().message);
+    return params.error().code == ErrorCode::kInvalidArgument ? 2 : 1;
+  }
+  std::unique_ptr<LocalServer> local;
+  Result<Client> client = Error{ErrorCode::kUnavailable, ""};
+  if (!args.in_process && args.model.empty()) {
+    client = Client::connect(daemon_place(context.env, context.config()).socket);
+  }
+  if (!client.ok()) {
+    if (!args.model.empty()) {
+      Env chosen = {{"FIMD_MODEL", args.model}};
+      context.loaded.config.merge_environment(chosen, &context.loaded.problems);
+    }
+    local = std::make_unique<LocalServer>(std::move(context.loaded));
+    client = local->connect();
+    if (!client.ok()) return fail(client.error().message);
+  }
+  const auto answer = client->call("fimd/complete", encode(*params), kAnswerMs);
+  if (!answer.ok()) return fail(answer.error().message);
+  const auto result = parse_json(*answer);
+  if (!result.ok() || !result->is_object() || !result->contains("suggestions") ||
+      !result->contains("report")) {
+    return fail("the daemon's answer makes no sense; `fimd stop` ends a daemon of another version");
+  }
+  return print(args, *result);
+}
+
+}  // namespace
+
+CommandSpec complete_command() {
+  auto args = std::make_shared<Args>();
+  return {.name = "complete",
+          .summary = "Print what fimd would suggest at a place in a file",
+          .examples =
+              "  fimd complete src/app.py:42:9             line and column from 1\n"
+              "  fimd complete src/app.py:42               at the end of the line\n"
+              "  fimd complete --explain src/app.py:42:9   with prompt, tokens and times",
+          .declare =
+              [args](Options& options) {
+                options.positional("FILE:LINE:COL", &args->place, "Where");
+                options.flag("--explain", &args->explain,
+                             "Show the snippets, the exact prompt, token counts and stage times");
+                options.flag("--json", &args->json, "As JSON");
+                options.option("--candidates", &args->candidates, "How many suggestions, 1 to 10");
+                options.option("--model", &args->model, "A .gguf file (implies --in-process)");
+                options.flag("--in-process", &args->in_process,
+                             "Do not ask a running daemon, load the model here");
+              },
+          .run = [args](CommandContext& context) { return run(*args, context); }};
+}
+
+}  // namespace fimd::lsp
