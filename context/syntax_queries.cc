@@ -11,6 +11,9 @@
 namespace fimd {
 namespace {
 
+// Brackets around a cursor that are looked at: looking one up costs as much as the text is deep.
+constexpr size_t kMaxLevels = 32;
+
 bool contains(const std::vector<std::string_view>& list, std::string_view item) {
   return std::find(list.begin(), list.end(), item) != list.end();
 }
@@ -124,7 +127,9 @@ bool inside_call_arguments(const Document& document, size_t offset) {
   const std::string& text = document.text();
   const Surroundings around = surroundings_of(document, offset);
   const auto& open = around.brackets.open_ones();
+  size_t levels = 0;
   for (auto bracket = open.rbegin(); bracket != open.rend(); ++bracket) {
+    if (++levels > kMaxLevels) return false;
     if (bracket->closer == '}' && is_block_brace(document, bracket->offset)) return false;
     if (bracket->closer != ')') continue;
     if (document.tree() != nullptr) {

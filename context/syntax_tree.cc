@@ -189,7 +189,7 @@ std::string_view definition_name(const SyntaxTree& tree, std::string_view text, 
   // The name is a field of the definition, or lies down a chain of declarators.
   for (int depth = 0; depth < 12; ++depth) {
     TSNode next = field(node, "name");
-    for (const std::string_view name : {"declarator", "definition", "type", "left", "trait"}) {
+    for (const std::string_view name : {"declarator", "definition", "left", "type", "trait"}) {
       if (!ts_node_is_null(next)) break;
       next = field(node, name);
     }
@@ -198,7 +198,8 @@ std::string_view definition_name(const SyntaxTree& tree, std::string_view text, 
          ++i) {
       const TSNode child = ts_node_named_child(node, i);
       const std::string_view type = ts_node_type(child);
-      const bool declares = type.ends_with("_declarator") || type.ends_with("_spec");
+      const bool declares = type.ends_with("_declarator") || type.ends_with("_spec") ||
+                            type == "assignment_statement" || type == "variable_list";
       if ((tree.roles(child) & (kFunction | kType | kVariable)) != 0 || declares) next = child;
     }
     if (ts_node_is_null(next)) break;
@@ -212,6 +213,8 @@ std::string_view definition_name(const SyntaxTree& tree, std::string_view text, 
   }
   std::string_view name = node_text(node, text);
   if (name.size() > 200 || name.find_first_of("\n({[") != std::string_view::npos) return "";
+  if (name.size() >= 2 && (name[0] == '"' || name[0] == '\''))
+    name = name.substr(1, name.size() - 2);
   // a::b, a.b, a:b are known by their last part.
   const size_t separator = name.find_last_of(":.");
   if (separator != std::string_view::npos) name.remove_prefix(separator + 1);
@@ -220,41 +223,39 @@ std::string_view definition_name(const SyntaxTree& tree, std::string_view text, 
 
 std::vector<Definition> collect_definitions(const SyntaxTree& tree, std::string_view text,
                                             size_t limit) {
-  std::vector<Definition> definitions;
-  Cursor cursor(tree.root());
-  size_t visited = 0;
+  constexpr uint16_t kDefinition = kFunction | kType | kVariable;
   constexpr size_t kMaxVisits = 200000;
+  std::vector<Definition> definitions;
+  const auto add = [&](TSNode node, uint16_t roles) {
+    const std::string_view name = definition_name(tree, text, node);
+    if (name.empty()) return;
+    const size_t end = ts_node_end_byte(node);
+    // Decorators, export and template<> wrap what they define: one definition, not two. A
+    // constructor has its class's name, but ends elsewhere.
+    const bool wrapped = !definitions.empty() && definitions.back().name == name &&
+                         definitions.back().end >= end && definitions.back().end <= end + 2;
+    if (wrapped) return;
+    definitions.push_back(
+        {name, ts_node_start_byte(node), end, static_cast<uint16_t>(roles & kDefinition)});
+  };
+  Cursor cursor(tree.root());
   if (!ts_tree_cursor_goto_first_child(cursor.get())) return definitions;
-  size_t covered_from = std::string_view::npos;  // a wrapper's start that its definition takes over
-  size_t covered_to = 0;
-  while (definitions.size() < limit && ++visited < kMaxVisits) {
+  for (size_t visits = 0; definitions.size() < limit && visits < kMaxVisits; ++visits) {
     const TSNode node = cursor.node();
     const uint16_t roles = tree.roles(node);
     bool descend = true;
-    if ((roles & (kFunction | kType | kVariable)) != 0) {
-      size_t begin = ts_node_start_byte(node);
-      size_t end = ts_node_end_byte(node);
-      const bool inside_wrapper = covered_from <= begin && end <= covered_to;
-      if (!inside_wrapper) {
-        const std::string_view name = definition_name(tree, text, node);
-        if (!name.empty()) {
-          definitions.push_back(
-              {name, begin, end, static_cast<uint16_t>(roles & (kFunction | kType | kVariable))});
-        }
-        // decorated_definition, export_statement: the wrapped definition is not listed twice.
-        covered_from = begin;
-        covered_to = begin;
-        for (const std::string_view name_of : {"definition", "declaration"}) {
-          const TSNode inner = field(node, name_of);
-          if (!ts_node_is_null(inner))
-            covered_to = std::max<size_t>(ts_node_start_byte(inner) + 1, covered_to);
-        }
-      }
+    if ((roles & kDefinition) != 0) {
+      add(node, roles);
       descend = (roles & kFunction) == 0;
     } else if ((roles & (kString | kComment | kArguments | kImport)) != 0) {
       descend = false;
     } else if ((roles & kStatement) != 0 && (roles & kBlock) == 0) {
-      descend = false;  // a plain statement
+      // A plain statement may be an assignment that defines a global.
+      const TSNode child = ts_node_named_child(node, 0);
+      if (!ts_node_is_null(child) && (tree.roles(child) & kVariable) != 0) {
+        add(child, tree.roles(child));
+      }
+      descend = false;
     }
     if (descend && ts_tree_cursor_goto_first_child(cursor.get())) continue;
     while (!ts_tree_cursor_goto_next_sibling(cursor.get())) {
