@@ -327,6 +327,7 @@ void CompleterCore::did_accept(const std::string& suggestion_id, size_t accepted
 }
 
 void CompleterCore::set_options(CompletionOptions options) {
+  if (options == options_) return;
   if (options.exclude != options_.exclude) exclusion_ = make_exclusion(options);
   options_ = std::move(options);
   cache_.clear();

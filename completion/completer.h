@@ -39,6 +39,8 @@ struct CompletionOptions {
   /// Automatic suggestions whose tokens' mean natural-log probability is lower are not shown.
   double min_mean_logprob = -2.5;
   std::vector<std::string> exclude;  // globs of files whose text never enters a prompt
+
+  friend bool operator==(const CompletionOptions&, const CompletionOptions&) = default;
 };
 
 struct CompletionRequest {

@@ -58,10 +58,22 @@ CursorContext cursor_context(const Document& document, size_t cursor) {
   if (!context.ignores_brackets()) {
     context.open_closers = open_brackets(document, cursor);
     const std::string_view after = text.substr(cursor, kSuffixScan);
-    BracketScan scan = scan_brackets(after, context.quote, context.line_comment);
-    context.closed_after =
-        static_cast<size_t>(std::count_if(scan.unmatched.begin(), scan.unmatched.end(),
-                                          [&](size_t at) { return is_closer(after[at]); }));
+    const BracketScan scan = scan_brackets(after, context.quote, context.line_comment);
+    // Each closer in turn belongs to the innermost bracket of its kind that is still open; those
+    // passed over are never closed.
+    size_t next = 0;
+    size_t closed = 0;
+    for (size_t at : scan.unmatched) {
+      if (!is_closer(after[at])) continue;
+      const size_t match = context.open_closers.find(after[at], next);
+      if (match == std::string::npos) {
+        ++context.surplus_closers;
+      } else {
+        next = match + 1;
+        ++closed;
+      }
+    }
+    context.missing_closers = context.open_closers.size() - closed;
   }
   return context;
 }

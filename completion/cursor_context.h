@@ -2,7 +2,6 @@
 // rules and the post-filters. A plain value, so that those are pure functions of it.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -18,10 +17,11 @@ struct CursorContext {
   std::string rest;                     // and after it, without the line break
   std::string previous_line;            // nearest non-blank line above
   std::vector<std::string> next_lines;  // the next few non-blank lines below
-  /// Closing brackets that the text before the cursor calls for, innermost first, and how many of
-  /// them (the outer ones) the text after the cursor already has.
+  /// Closing brackets that the text before the cursor calls for, innermost first; how many of them
+  /// the text after the cursor lacks; and how many it has that nothing before the cursor opened.
   std::string open_closers;
-  size_t closed_after = 0;
+  size_t missing_closers = 0;
+  size_t surplus_closers = 0;
   Place place = Place::kCode;
   char quote = 0;            // of the string that the cursor is in and that began on its line
   std::string line_comment;  // "#", "//"; empty if unknown
@@ -30,11 +30,6 @@ struct CursorContext {
   /// Brackets mean nothing here: in a comment or in a string of several lines.
   bool ignores_brackets() const {
     return place == Place::kComment || (place == Place::kString && quote == 0);
-  }
-  /// Closing brackets that the text after the cursor lacks, innermost first.
-  std::string_view missing_closers() const {
-    const std::string_view all = open_closers;
-    return all.substr(0, all.size() - std::min(all.size(), closed_after));
   }
   bool rest_is_blank() const;
 };

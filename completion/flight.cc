@@ -82,6 +82,7 @@ Flight::Agreement Flight::agreement(const Document& document, size_t cursor,
   if (!whole) return Agreement::kNo;
   const std::string_view since = std::string_view(*whole).substr(anchor_.typed.size());
   if (typed != nullptr) *typed = since;
+  if (since.empty()) return text_.empty() ? Agreement::kSoFar : Agreement::kYes;
   if (since.size() >= text_.size()) {
     return !finished() && !stopped_ && since.starts_with(text_) ? Agreement::kSoFar
                                                                 : Agreement::kNo;

@@ -11,6 +11,16 @@ bool is_comment_line(std::string_view line, std::string_view line_comment) {
   return !line_comment.empty() && trim(line).starts_with(line_comment);
 }
 
+/// Between an opening bracket at the end of the line above and its closing one on the line below.
+bool in_empty_brackets(const CursorContext& context) {
+  if (!is_blank(context.typed) || !context.rest_is_blank() || context.next_lines.empty()) {
+    return false;
+  }
+  const std::string_view above = trim(context.previous_line);
+  const std::string_view below = trim(context.next_lines.front());
+  return !above.empty() && is_opener(above.back()) && closing_of(above.back()) == below.front();
+}
+
 }  // namespace
 
 LineDecision decide_line_mode(const Document& document, size_t cursor, const CursorContext& context,
@@ -27,6 +37,7 @@ LineDecision decide_line_mode(const Document& document, size_t cursor, const Cur
 
   const size_t offset = cursor;
   if (at_empty_block(document, offset)) return {true, LineMode::kBlock, "empty block"};
+  if (in_empty_brackets(context)) return {true, LineMode::kBlock, "empty brackets"};
   if (inside_call_arguments(document, offset)) return {true, LineMode::kSingle, "call arguments"};
   if (is_blank(context.typed) && context.rest_is_blank() && at_statement_start(document, offset)) {
     if (options.invoked) return {true, LineMode::kStatement, "statement start, invoked"};

@@ -44,11 +44,6 @@ size_t replaced_bytes(std::string_view text, const CursorContext& context) {
   return replaced;
 }
 
-/// Whether the suffix already closes brackets that the text would open.
-bool closed_by_suffix(const CursorContext& context) {
-  return context.closed_after > context.open_closers.size();
-}
-
 bool ends_like_a_finished_line(std::string_view text) {
   const std::string_view trimmed = trim_right(text);
   if (trimmed.empty()) return false;
@@ -72,8 +67,9 @@ std::string cut_unfinished(std::string_view text, TextEnd end) {
 
 std::string cut_trailing_blanks(std::string_view text, const CursorContext& context) {
   const std::string_view trimmed = trim_right(text);
-  const bool code_follows = !context.rest.empty() && !only_closers(context.rest) &&
-                            context.rest.front() != ' ' && context.rest.front() != '\t';
+  const std::string_view rest = context.rest;
+  const bool code_follows =
+      !rest.empty() && !only_closers(rest) && !only_closers(rest.substr(0, 1)) && rest[0] != '.';
   if (code_follows && trimmed.size() < text.size() && text[trimmed.size()] != '\n') {
     return std::string(text.substr(0, trimmed.size() + 1));
   }
@@ -150,7 +146,8 @@ std::string cut_line_overlap(std::string_view text, const CursorContext& context
 std::string close_open_brackets(std::string_view text, const CursorContext& context, LineMode mode,
                                 TextEnd end) {
   std::string out(text);
-  if (context.ignores_brackets() || closed_by_suffix(context)) return out;
+  // The text after the cursor may close what the text opens.
+  if (context.ignores_brackets() || context.surplus_closers > 0) return out;
   const BracketScan scan = scan_brackets(text, context.quote, context.line_comment);
   if (scan.open.empty() || scan.open.size() > kMaxRepairs) return out;
   const bool several_lines = text.find('\n') != std::string_view::npos;

@@ -169,7 +169,6 @@ std::optional<Stop> find(std::string_view text, const CursorContext& context, Li
 std::optional<size_t> excess_closer(std::string_view text, const CursorContext& context) {
   if (context.ignores_brackets()) return std::nullopt;
   const BracketScan scan = scan_brackets(text, context.quote, context.line_comment);
-  const std::string_view missing = context.missing_closers();
   const std::string_view rest = context.rest;
   size_t in_rest = 0;  // how far the rest of the line has been used up
   bool matching = true;
@@ -197,7 +196,7 @@ std::optional<size_t> excess_closer(std::string_view text, const CursorContext& 
     // Not on the cursor's line: it must be one that is missing altogether.
     const size_t replaced = static_cast<size_t>(std::count_if(
         rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(in_rest), is_closer));
-    if (depth > missing.size() + replaced) return at;
+    if (depth > context.missing_closers + replaced) return at;
   }
   return std::nullopt;
 }
