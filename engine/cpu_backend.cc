@@ -3,9 +3,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cstring>
-#include <limits>
+#include <mutex>
 
 #include "kernels/cpu/isa.h"
 
@@ -65,17 +66,12 @@ Result<std::unique_ptr<CpuBackend>> CpuBackend::make(const ModelSpec& spec, Toke
 }
 
 Status CpuBackend::load_weights(const std::function<void(double)>& progress) {
-  size_t done = 0;
-  const auto total = static_cast<double>(std::max<int64_t>(spec_.weight_bytes, 1));
-  const auto load = [&](const Weight& weight, cpu::Matrix* matrix) -> Status {
-    FIMD_ASSIGN_OR_RETURN(*matrix,
-                          cpu::Matrix::make(weight.type, weight.data, weight.rows, weight.cols));
-    done += weight.bytes;
-    if (progress) progress(std::min(1.0, static_cast<double>(done) / total));
-    return {};
+  struct Job {
+    const Weight* from;
+    cpu::Matrix* to;
   };
-  FIMD_RETURN_IF_ERROR(load(spec_.embedding, &embedding_));
-  if (!spec_.tied) FIMD_RETURN_IF_ERROR(load(spec_.output, &output_));
+  std::vector<Job> jobs = {{&spec_.embedding, &embedding_}};
+  if (!spec_.tied) jobs.push_back({&spec_.output, &output_});
   output_norm_ = to_floats(spec_.output_norm.weight);
   layers_.resize(spec_.blocks.size());
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -85,21 +81,45 @@ Status CpuBackend::load_weights(const std::function<void(double)>& progress) {
     Layer& layer = layers_[i];
     layer.mixer_norm = to_floats(block.mixer_norm.weight);
     layer.mlp_norm = to_floats(block.mlp_norm.weight);
-    FIMD_RETURN_IF_ERROR(load(attention.q, &layer.attention.q));
-    FIMD_RETURN_IF_ERROR(load(attention.k, &layer.attention.k));
-    FIMD_RETURN_IF_ERROR(load(attention.v, &layer.attention.v));
-    FIMD_RETURN_IF_ERROR(load(attention.o, &layer.attention.o));
     layer.attention.q_bias = to_floats(attention.q_bias);
     layer.attention.k_bias = to_floats(attention.k_bias);
     layer.attention.v_bias = to_floats(attention.v_bias);
     layer.attention.o_bias = to_floats(attention.o_bias);
     layer.attention.q_norm = to_floats(attention.q_norm);
     layer.attention.k_norm = to_floats(attention.k_norm);
-    FIMD_RETURN_IF_ERROR(load(mlp.gate, &layer.gate));
-    FIMD_RETURN_IF_ERROR(load(mlp.up, &layer.up));
-    FIMD_RETURN_IF_ERROR(load(mlp.down, &layer.down));
+    jobs.insert(jobs.end(), {{&attention.q, &layer.attention.q},
+                             {&attention.k, &layer.attention.k},
+                             {&attention.v, &layer.attention.v},
+                             {&attention.o, &layer.attention.o},
+                             {&mlp.gate, &layer.gate},
+                             {&mlp.up, &layer.up},
+                             {&mlp.down, &layer.down}});
   }
-  return {};
+  size_t total = 0;
+  for (const Job& job : jobs) total += job.from->bytes;
+
+  std::atomic<size_t> next = 0;
+  std::atomic<size_t> done = 0;
+  std::mutex mutex;  // guards failed
+  Status failed;
+  pool_.run([&](int thread, int) {
+    for (size_t i = next++; i < jobs.size(); i = next++) {
+      const Weight& from = *jobs[i].from;
+      auto matrix = cpu::Matrix::make(from.type, from.data, from.rows, from.cols);
+      if (!matrix.ok()) {
+        const std::lock_guard lock(mutex);
+        failed =
+            Error{matrix.error().code, "tensor '" + from.name + "': " + matrix.error().message};
+        return;
+      }
+      *jobs[i].to = std::move(*matrix);
+      done += from.bytes;
+      if (thread == 0 && progress) {  // the thread that asked for the load
+        progress(static_cast<double>(done) / static_cast<double>(total));
+      }
+    }
+  });
+  return failed;
 }
 
 Status CpuBackend::reserve_kv(const CpuBackendOptions& options) {

@@ -77,7 +77,7 @@ class GgufFile {
   /// Null if there is none of that name.
   const GgufTensor* tensor(std::string_view name) const;
 
-  /// Asks the kernel to read the file ahead, or says that its pages are no longer needed.
+  /// Asks the system to read the file ahead, or says that its pages will hardly be needed again.
   void will_need() const;
   void wont_need() const;
 

@@ -35,22 +35,37 @@ Status check_options(const EngineOptions& options) {
   return {};
 }
 
-/// Reads every weight once, so that the first keystroke does not wait for the disk.
-Status warm_up(Backend& backend, const Tokenizer& tokenizer) {
-  const TokenId token = tokenizer.bos().value_or(0);
-  const int32_t page = 0;  // nobody uses any yet
+/// Touches every weight once, so that the first keystroke does not wait for the disk, and measures
+/// how long reading a token of a prompt takes. Returns milliseconds.
+Result<double> warm_up(Backend& backend, const Tokenizer& tokenizer) {
+  constexpr int kTokens = 16;
+  const std::vector<TokenId> tokens(kTokens, tokenizer.bos().value_or(0));
+  const KvGeometry kv = backend.kv();
+  std::vector<int32_t> pages;  // nobody uses any yet
+  for (int32_t page = 0; page * kv.page_tokens < kTokens && page < kv.n_pages; ++page) {
+    pages.push_back(page);
+  }
   const SampleSpec sample;
   StepInput input;
-  input.tokens = {&token, 1};
-  input.pages = {&page, 1};
+  input.pages = pages;
   input.samples = {&sample, 1};
-  Sampled sampled;
-  FIMD_RETURN_IF_ERROR(backend.forward({&input, 1}, {&sampled, 1}));
-  if (sampled.token < 0) {
-    return Error{ErrorCode::kCorrupt,
-                 "the model's output is not a number; its file may be damaged"};
+  double ms_per_token = 0;
+  for (const size_t n : {size_t{1}, size_t{kTokens}}) {
+    input.tokens = std::span(tokens).first(n);
+    Sampled sampled;
+    const Stopwatch watch;
+    FIMD_RETURN_IF_ERROR(backend.forward({&input, 1}, {&sampled, 1}));
+    ms_per_token = watch.elapsed_ms() / static_cast<double>(n);
+    if (sampled.token < 0) {
+      return Error{ErrorCode::kCorrupt,
+                   "the model's output is not a number; its file may be damaged"};
+    }
+    if (backend.max_batch_tokens() < kTokens ||
+        pages.size() * static_cast<size_t>(kv.page_tokens) < static_cast<size_t>(kTokens)) {
+      break;
+    }
   }
-  return {};
+  return ms_per_token;
 }
 
 }  // namespace
@@ -92,10 +107,12 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
                                                "loading the weights");
                                       }));
 
+  // The weights were copied into the order that the kernels like; only rows of the embedding are
+  // still read from the file.
+  parts.file->wont_need();
   report(kWeights, "warming up");
-  FIMD_RETURN_IF_ERROR(warm_up(*parts.backend, *parts.tokenizer));
-
   SchedulerOptions scheduler;
+  FIMD_ASSIGN_OR_RETURN(scheduler.ms_per_token, warm_up(*parts.backend, *parts.tokenizer));
   scheduler.prefill_chunk = options.prefill_chunk;
   const int own = parts.spec->context_length;
   scheduler.context_length =

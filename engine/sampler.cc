@@ -16,7 +16,7 @@ inline float exp_negative(float x) {
   constexpr float kLog2E = 1.44269504F;
   constexpr float kLn2High = 0.693359375F;
   constexpr float kLn2Low = -2.12194440e-4F;
-  const float clamped = x < -87.0F ? -87.0F : x;
+  const float clamped = x > -87.0F ? x : -87.0F;  // also if x is not a number
   const float n = static_cast<float>(static_cast<int32_t>(clamped * kLog2E - 0.5F));
   const float r = clamped - n * kLn2High - n * kLn2Low;
   float p = 1.9875691500e-4F;
@@ -178,6 +178,7 @@ Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec) {
     std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<ptrdiff_t>(top_k) - 1,
                      candidates_.end(), better);
     candidates_.resize(top_k);
+    std::sort(candidates_.begin(), candidates_.end(), better);
   }
   double sum = 0;
   for (const Candidate& c : candidates_) sum += weight(c);

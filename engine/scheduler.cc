@@ -10,8 +10,12 @@
 namespace fimd {
 
 namespace {
-/// A background prompt is read in smaller chunks: somebody may come to wait for its end.
-constexpr int kBackgroundChunk = 64;
+/// How long reading a chunk of a prompt may take. Somebody may come to wait for the end of a
+/// background one.
+constexpr double kChunkMs = 120;
+constexpr double kBackgroundChunkMs = 40;
+/// Shorter chunks would read the weights too often for too little.
+constexpr int kLeastChunk = 16;
 /// Prompts with at most this much left to read share a step with others.
 constexpr int kShortRemainder = 16;
 
@@ -72,7 +76,8 @@ Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, PromptEncoder
         return limited;
       }()),
       geometry_(backend.kv()),
-      cache_(geometry_.page_tokens, geometry_.n_pages) {
+      cache_(geometry_.page_tokens, geometry_.n_pages),
+      ms_per_token_(options.ms_per_token) {
   status_.kv_bytes_budget = geometry_.page_bytes * geometry_.n_pages;
 }
 
@@ -244,9 +249,7 @@ bool Scheduler::plan() {
     }
     const bool is_long = sequence.remaining() > kShortRemainder;
     if (is_long && reading_long) continue;
-    const int chunk = sequence.interactive() ? options_.prefill_chunk
-                                             : std::min(options_.prefill_chunk, kBackgroundChunk);
-    const int n = std::min({sequence.remaining(), chunk, budget});
+    const int n = std::min({sequence.remaining(), chunk_for(sequence), budget});
     if (plan_input(sequence, n)) budget -= n;
     reading_long = reading_long || is_long;
   }
@@ -322,6 +325,13 @@ bool Scheduler::extend_pages(Sequence& sequence, int end) {
   return true;
 }
 
+int Scheduler::chunk_for(const Sequence& sequence) const {
+  if (ms_per_token_ <= 0) return options_.prefill_chunk;
+  const double budget_ms = sequence.interactive() ? kChunkMs : kBackgroundChunkMs;
+  const double affordable = std::min(budget_ms / ms_per_token_, 1e6);
+  return std::min(options_.prefill_chunk, std::max(kLeastChunk, static_cast<int>(affordable)));
+}
+
 bool Scheduler::plan_input(Sequence& sequence, int n_tokens) {
   if (!extend_pages(sequence, sequence.computed + n_tokens)) {
     // Promises cover every page a sequence uses; this is the last defence.
@@ -336,6 +346,7 @@ bool Scheduler::plan_input(Sequence& sequence, int n_tokens) {
 void Scheduler::run() {
   inputs_.clear();
   size_t samples = 0;
+  size_t tokens = 0;
   for (Sequence* sequence : planned_) {
     StepInput input;
     input.tokens = std::span<const TokenId>(sequence->tokens)
@@ -347,10 +358,18 @@ void Scheduler::run() {
       input.samples = {&sequence->sample, 1};
     }
     samples += input.samples.size();
+    tokens += input.tokens.size();
     inputs_.push_back(input);
   }
   sampled_.assign(samples, {});
+  const Stopwatch watch;
   const Status status = backend_.forward(inputs_, sampled_);
+  if (tokens >= kLeastChunk) {
+    const double per_token = watch.elapsed_ms() / static_cast<double>(tokens);
+    constexpr double kWeightOfNew = 0.3;
+    ms_per_token_ =
+        ms_per_token_ > 0 ? ms_per_token_ + kWeightOfNew * (per_token - ms_per_token_) : per_token;
+  }
   if (!status.ok()) {
     for (Sequence* sequence : planned_) fail(*sequence, status.error());
     return;

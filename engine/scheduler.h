@@ -9,6 +9,7 @@
 // - Newest wins: a request supersedes an unfinished one of the same lane.
 // - Interactive work runs alone: while there is any, background sequences keep their pages but get
 //   no step.
+// - Chunks are as long as fits in a fraction of a second, whatever the model and the machine.
 // - One long prompt is read at a time, oldest first; short remainders join it. A prompt looks for
 //   its cached prefix when its turn comes, so it finds what the prompts before it have computed.
 // - A sequence is admitted when the pages it may come to need are not promised to others; what it
@@ -35,7 +36,8 @@ namespace fimd {
 
 struct SchedulerOptions {
   int context_length = 0;   // tokens a sequence may have
-  int prefill_chunk = 128;  // tokens of a prompt in one step
+  int prefill_chunk = 128;  // tokens of a prompt in one step, at most
+  double ms_per_token = 0;  // of reading prompts, a first estimate; 0: not known
 };
 
 class Scheduler {
@@ -78,6 +80,7 @@ class Scheduler {
   void give_up_pages(Sequence& sequence);
   bool make_room_for(const Sequence& sequence);
   bool extend_pages(Sequence& sequence, int end);
+  int chunk_for(const Sequence& sequence) const;
   bool plan_input(Sequence& sequence, int n_tokens);
   void run();
   void advance(Sequence& sequence, std::span<const Sampled> samples);
@@ -102,6 +105,7 @@ class Scheduler {
   PrefixCache cache_;
   std::vector<SequencePtr> sequences_;  // oldest first
   int promised_pages_ = 0;
+  double ms_per_token_;  // of reading prompts, smoothed; 0: not known yet
   std::vector<Sequence*> planned_;
   std::vector<StepInput> inputs_;
   std::vector<Sampled> sampled_;

@@ -26,7 +26,7 @@ class LocalGenerator final : public Generator {
   };
 
   LocalGenerator(Parts parts, const SchedulerOptions& options);
-  /// Cancels what is unfinished and joins the engine thread.
+  /// Cancels what is unfinished and joins the engine thread; so never from a sink.
   ~LocalGenerator() override;
 
   const ModelInfo& info() const override { return info_; }

@@ -5,7 +5,7 @@
 #include <map>
 #include <numbers>
 
-#include "engine/models/family.h"
+#include "engine/models/registry.h"
 
 namespace fimd::models {
 

@@ -1,7 +1,7 @@
 // Llama and its kin under the same name: Mistral, Codestral, CodeLlama, DeepSeek-Coder (v1).
 //
 // Converters permute the rows of q and k of this architecture so that rope turns adjacent pairs.
-#include "engine/models/family.h"
+#include "engine/models/registry.h"
 
 namespace fimd::models {
 

@@ -1,5 +1,5 @@
 // Qwen2 and Qwen2.5(-Coder): biases on q, k and v. Their sliding window is declared but not used.
-#include "engine/models/family.h"
+#include "engine/models/registry.h"
 
 namespace fimd::models {
 

@@ -1,5 +1,5 @@
 // Qwen3 (dense): no biases, RMS norm of each head of q and k before rope.
-#include "engine/models/family.h"
+#include "engine/models/registry.h"
 
 namespace fimd::models {
 

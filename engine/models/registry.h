@@ -1,7 +1,7 @@
 // The table of model architectures, and the parts they share.
 //
 // To add an architecture: write engine/models/<name>.cc with a build function, declare it here, and
-// add one row to the table in family.cc.
+// add one row to the table in registry.cc.
 #pragma once
 
 #include <span>

@@ -1,4 +1,4 @@
-#include "engine/models/family.h"
+#include "engine/models/registry.h"
 
 #include <array>
 
