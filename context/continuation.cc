@@ -7,12 +7,14 @@
 #include "context/syntax_queries.h"
 #include "context/syntax_tree.h"
 #include "context/text.h"
+#include "support/clock.h"
 
 namespace fimd {
 namespace {
 
 // Beyond this a question is answered without the tree.
 constexpr double kParseMs = 25;
+constexpr double kSlowParseMs = 2;
 
 bool contains(const std::vector<std::string_view>& list, std::string_view item) {
   return std::find(list.begin(), list.end(), item) != list.end();
@@ -57,6 +59,9 @@ struct Continuation::State {
   // The hypothetical text the tree is of: up to the cursor, generated, closers.
   std::string text;
   std::shared_ptr<const SyntaxTree> tree;
+  double parse_ms = 0;         // what the last parse took
+  size_t asked = 0;            // length of generated when the tree was last asked
+  std::optional<size_t> told;  // and what it said
 
   explicit State(DocumentPtr the_document, size_t the_begin, size_t the_end);
 
@@ -76,6 +81,7 @@ struct Continuation::State {
   std::optional<size_t> paragraph_end(std::string_view generated) const;
   void parse(std::string_view generated, const std::string& closers);
   std::optional<size_t> tree_statement_end(std::string_view generated) const;
+  std::optional<size_t> ask_tree(std::string_view generated, const Scan& scan);
   bool surely_ended(TSNode statement, size_t limit) const;
 };
 
@@ -257,7 +263,9 @@ void Continuation::State::parse(std::string_view generated, const std::string& c
   same = std::max(begin, floor_to_code_point(next, same));
   if (same < old.size()) same = std::min(same, std::max(begin, floor_to_code_point(old, same)));
   const TSInputEdit edit = make_edit(old, same, old.size(), next, next.size());
+  const Stopwatch watch;
   tree = old_tree->reparse(next, {edit}, kParseMs);
+  parse_ms = watch.elapsed_ms();
   text = std::move(next);
 }
 
@@ -336,19 +344,28 @@ std::optional<size_t> Continuation::State::tree_statement_end(std::string_view g
   return stop - begin;
 }
 
+std::optional<size_t> Continuation::State::ask_tree(std::string_view generated, const Scan& scan) {
+  std::string closers = scan.place == Place::kComment ? "\n" : "";
+  closers += scan.brackets.closers();
+  parse(generated, closers);
+  asked = generated.size();
+  told = tree != nullptr ? tree_statement_end(generated) : scan.line_end;
+  return told;
+}
+
 std::optional<size_t> Continuation::statement_end(std::string_view generated) {
   State& s = *state_;
   const State::Scan scan = s.scan(generated);
   std::optional<size_t> found;
   if (s.document->tree() != nullptr && scan.place != Place::kString &&
       s.spec()->blocks != BlockStyle::kParagraphs) {
-    std::string closers = scan.place == Place::kComment ? "\n" : "";
-    closers += scan.brackets.closers();
-    s.parse(generated, closers);
-    if (s.tree != nullptr) {
-      found = s.tree_statement_end(generated);
+    // Where parsing is slow (error recovery over a large file), only what may end a statement is
+    // worth it.
+    if (s.parse_ms > kSlowParseMs && generated.size() >= s.asked &&
+        generated.substr(s.asked).find_first_of("\r\n;}") == std::string_view::npos) {
+      found = s.told;
     } else {
-      found = scan.line_end;
+      found = s.ask_tree(generated, scan);
     }
   } else if (s.document->tree() == nullptr) {
     found = scan.line_end;

@@ -43,7 +43,8 @@ class Lexer {
   bool regex_may_start() const;
   size_t find_line_end(size_t from) const;
   bool at(size_t offset, std::string_view needle) const {
-    return !needle.empty() && text_.substr(offset, needle.size()) == needle;
+    return !needle.empty() && offset < text_.size() && text_[offset] == needle[0] &&
+           text_.substr(offset, needle.size()) == needle;
   }
   bool has(uint16_t quirk) const { return (quirks_ & quirk) != 0; }
 

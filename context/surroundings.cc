@@ -12,23 +12,48 @@ namespace {
 bool is_opener(std::string_view type) { return type == "(" || type == "[" || type == "{"; }
 bool is_closer(std::string_view type) { return type == ")" || type == "]" || type == "}"; }
 
+constexpr size_t kResynchronised = 4;
+
 /// A docstring counts as nothing, so it must be lexed, not skipped.
 bool is_lone_string(const SyntaxTree& tree, TSNode node) {
   return ts_node_child_count(node) == 1 && (tree.roles(ts_node_child(node, 0)) & kString) != 0;
+}
+
+/// In a language without closing brackets: the end of the last simple statement inside `compound`,
+/// or the start of the innermost compound statement that has none yet.
+size_t anchor_inside(const SyntaxTree& tree, TSNode compound) {
+  size_t anchor = ts_node_start_byte(compound);
+  TSNode node = compound;
+  for (int depth = 0; depth < 200; ++depth) {
+    const uint32_t count = ts_node_named_child_count(node);
+    if (count == 0) break;
+    node = ts_node_named_child(node, count - 1);
+    while (!ts_node_is_null(node) && (tree.roles(node) & kComment) != 0) {
+      node = ts_node_prev_named_sibling(node);
+    }
+    if (ts_node_is_null(node) || is_lone_string(tree, node)) break;
+    const uint16_t roles = tree.roles(node);
+    if ((roles & kNewlineEnds) != 0) return ts_node_end_byte(node);
+    if ((roles & kStatement) != 0) anchor = ts_node_start_byte(node);
+  }
+  return anchor;
 }
 
 void find_anchor(const SyntaxTree& tree, size_t offset, Surroundings* out) {
   const std::vector<TSNode> path = tree.path_to(offset, false);
   const bool by_indentation = tree.language().spec().blocks == BlockStyle::kIndentation;
   BracketStack stack;
+  // Statements without errors since the last with one: behind a few, what the parser makes of the
+  // text can be trusted again.
+  size_t clean = kResynchronised;
   TSTreeCursor cursor = ts_tree_cursor_new(tree.root());
   for (size_t depth = 0; depth < path.size(); ++depth) {
     const TSNode node = path[depth];
     const uint16_t roles = tree.roles(node);
-    // What the parser could not make sense of is lexed from before it.
-    if (ts_node_is_error(node) || (roles & (kString | kComment)) != 0) break;
+    if ((roles & (kString | kComment)) != 0) break;
+    // What the parser could not make sense of is lexed from before it, unless it found its way.
+    if (ts_node_is_error(node)) clean = 0;
     if (!ts_tree_cursor_goto_first_child(&cursor)) break;
-    bool error = false;
     bool found_next = false;
     do {
       const TSNode child = ts_tree_cursor_current_node(&cursor);
@@ -43,7 +68,7 @@ void find_anchor(const SyntaxTree& tree, size_t offset, Surroundings* out) {
         if (is_opener(type) && !ts_node_is_missing(child)) {
           stack.open(type[0], ts_node_start_byte(child));
           const bool block = (roles & (kBlock | kStatement | kType | kFunction)) != 0;
-          if (type == "{" && block) {
+          if (type == "{" && block && clean >= kResynchronised) {
             out->anchor = end;
             out->anchor_stack = stack;
           }
@@ -51,17 +76,17 @@ void find_anchor(const SyntaxTree& tree, size_t offset, Surroundings* out) {
           stack.close(type[0]);
         }
       } else if (ts_node_has_error(child)) {
-        error = true;
-        break;
+        clean = 0;
       } else if ((tree.roles(child) & (kStatement | kImport)) != 0 && end < offset &&
                  !is_lone_string(tree, child)) {
+        if (++clean < kResynchronised) continue;
         // Without closing brackets, what is behind a compound statement may belong to it.
         const bool open_ended = by_indentation && (tree.roles(child) & kNewlineEnds) == 0;
-        out->anchor = open_ended ? ts_node_start_byte(child) : end;
+        out->anchor = open_ended ? anchor_inside(tree, child) : end;
         out->anchor_stack = stack;
       }
     } while (ts_tree_cursor_goto_next_sibling(&cursor));
-    if (error || !found_next) break;
+    if (!found_next || clean < kResynchronised) break;
   }
   ts_tree_cursor_delete(&cursor);
 }
