@@ -164,7 +164,8 @@ TEST_CASE("files that are not models get clear errors") {
 TEST_CASE("an unknown architecture or quantisation says what would work") {
   GgufWriter mamba;
   mamba.add_string("general.architecture", "mamba");
-  const auto file = GgufFile::parse(mamba.bytes(), "t");
+  const auto bytes = mamba.bytes();
+  const auto file = GgufFile::parse(bytes, "t");
   REQUIRE(file.ok());
   CHECK(read_model_spec(**file).error().message.find("llama, qwen2, qwen3") != std::string::npos);
 
@@ -176,7 +177,8 @@ TEST_CASE("an unknown architecture or quantisation says what would work") {
   iq4.add_u32("llama.block_count", 1);
   iq4.add_u32("llama.attention.head_count", 4);
   iq4.add_tensor("token_embd.weight", {256, 10}, 23, std::vector<std::byte>(1360));
-  const auto iq4_file = GgufFile::parse(iq4.bytes(), "t");
+  const auto iq4_bytes = iq4.bytes();
+  const auto iq4_file = GgufFile::parse(iq4_bytes, "t");
   REQUIRE(iq4_file.ok());
   const auto spec = read_model_spec(**iq4_file);
   CHECK(spec.error().code == ErrorCode::kUnsupported);
