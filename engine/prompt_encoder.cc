@@ -8,24 +8,32 @@ PromptEncoder::PromptEncoder(const Tokenizer& tokenizer, size_t cache_bytes)
     : tokenizer_(tokenizer), capacity_(cache_bytes) {}
 
 PromptEncoder::Ids PromptEncoder::segment(std::string_view text) {
-  const std::lock_guard lock(mutex_);
-  if (const auto found = index_.find(text); found != index_.end()) {
-    entries_.splice(entries_.begin(), entries_, found->second);
-    ++hits_;
-    return found->second->ids;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = index_.find(text); found != index_.end()) {
+      entries_.splice(entries_.begin(), entries_, found->second);
+      ++hits_;
+      return found->second->ids;
+    }
   }
+  // Outside the lock: a long text takes milliseconds, and both threads come here.
   auto ids = std::make_shared<std::vector<TokenId>>();
   tokenizer_.encode(text, ids.get());
-  Ids result = ids;
-  entries_.push_front({std::string(text), result});
+  remember({std::string(text), ids});
+  return ids;
+}
+
+void PromptEncoder::remember(Entry entry) {
+  const std::lock_guard lock(mutex_);
+  if (index_.contains(entry.text)) return;  // the other thread was quicker
+  bytes_ += entry.bytes();
+  entries_.push_front(std::move(entry));
   index_.emplace(entries_.front().text, entries_.begin());
-  bytes_ += entries_.front().bytes();
   while (bytes_ > capacity_) {
     bytes_ -= entries_.back().bytes();
     index_.erase(entries_.back().text);
     entries_.pop_back();
   }
-  return result;
 }
 
 Result<EncodedPrompt> PromptEncoder::encode(const Prompt& prompt, bool heal) {

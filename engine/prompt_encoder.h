@@ -3,7 +3,7 @@
 // Between two keystrokes most segments of a prompt are the same; only the changed ones are
 // tokenised again.
 //
-// Thread: any; calls are serialised.
+// Thread: any.
 #pragma once
 
 #include <cstddef>
@@ -48,6 +48,7 @@ class PromptEncoder {
   };
 
   Ids segment(std::string_view text);
+  void remember(Entry entry);
 
   const Tokenizer& tokenizer_;
   const size_t capacity_;
