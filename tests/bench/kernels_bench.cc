@@ -180,8 +180,9 @@ class Model {
 
 constexpr ModelShape kShipped{512, 18, 8, 2, 64, 1536, 16384, DType::kQ4_0, DType::kQ6_K};
 constexpr ModelShape kShippedQ8{512, 18, 8, 2, 64, 1536, 16384, DType::kQ8_0, DType::kQ8_0};
-constexpr ModelShape kHalfB{896, 24, 14, 2, 64, 4864, 151936, DType::kQ8_0, DType::kQ8_0};
-constexpr ModelShape kQwen15{1536, 28, 12, 2, 128, 8960, 151936, DType::kQ4_K, DType::kQ6_K};
+// Qwen2.5-Coder's layer shapes, fewer layers and the shipped vocabulary.
+constexpr ModelShape kHalfB{896, 12, 14, 2, 64, 4864, 16384, DType::kQ8_0, DType::kQ8_0};
+constexpr ModelShape kQwen15{1536, 8, 12, 2, 128, 8960, 16384, DType::kQ4_K, DType::kQ6_K};
 
 void decode_bench(benchmark::State& state, const ModelShape& shape, int context) {
   Model model(shape);
@@ -265,10 +266,10 @@ int main(int argc, char** argv) {
   add_bench("prefill/shipped/1500", prefill_bench, kShipped, 1500, 128);
   add_bench("prefill/shipped/8", prefill_bench, kShipped, 8, 8);
   add_bench("prefill/shipped-q8/512", prefill_bench, kShippedQ8, 512, 128);
-  add_bench("decode/qwen0.5b-q8/at128", decode_bench, kHalfB, 128);
-  add_bench("prefill/qwen0.5b-q8/512", prefill_bench, kHalfB, 512, 128);
-  add_bench("decode/qwen1.5b-q4k/at128", decode_bench, kQwen15, 128);
-  add_bench("prefill/qwen1.5b-q4k/512", prefill_bench, kQwen15, 512, 128);
+  add_bench("decode/qwen0.5b-q8-12layers/at512", decode_bench, kHalfB, 512);
+  add_bench("prefill/qwen0.5b-q8-12layers/512", prefill_bench, kHalfB, 512, 128);
+  add_bench("decode/qwen1.5b-q4k-8layers/at512", decode_bench, kQwen15, 512);
+  add_bench("prefill/qwen1.5b-q4k-8layers/512", prefill_bench, kQwen15, 512, 128);
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -7,8 +7,8 @@ struct Simd {
   using I = __m256i;
   using B = __m256i;
   static constexpr int kLanes = 8;
-  static constexpr int kGemmRows = 6;
   static constexpr int kGemmVectors = 2;
+  static constexpr int gemm_rows(int vectors) { return vectors == 2 ? 6 : 12; }
   static constexpr bool kExactFma = true;
 #if defined(__AVXVNNI__)
   static constexpr bool kOffsetBytes = true;

@@ -7,8 +7,8 @@ struct Simd {
   using I = __m512i;
   using B = __m512i;
   static constexpr int kLanes = 16;
-  static constexpr int kGemmRows = 6;
   static constexpr int kGemmVectors = 4;
+  static constexpr int gemm_rows(int vectors) { return vectors == 4 ? 6 : vectors == 2 ? 12 : 16; }
   static constexpr bool kExactFma = true;
 #if defined(__AVX512VNNI__)
   static constexpr bool kOffsetBytes = true;

@@ -63,10 +63,11 @@ void gemm_rows(int m, const float* a, int64_t lda, const typename Elem::T* b, in
 template <class Elem, int kVectors, bool kAccumulate>
 void gemm_columns(int m, const float* a, int64_t lda, const typename Elem::T* b, int64_t ldb,
                   int64_t k, float* c, int64_t ldc) {
-  for (int row = 0; row < m; row += Simd::kGemmRows) {
-    const int rows = m - row < Simd::kGemmRows ? m - row : Simd::kGemmRows;
-    gemm_rows<Elem, Simd::kGemmRows, kVectors, kAccumulate>(rows, a + row * lda, lda, b, ldb, k,
-                                                            c + row * ldc, ldc);
+  constexpr int kRows = Simd::gemm_rows(kVectors);
+  for (int row = 0; row < m; row += kRows) {
+    const int rows = m - row < kRows ? m - row : kRows;
+    gemm_rows<Elem, kRows, kVectors, kAccumulate>(rows, a + row * lda, lda, b, ldb, k,
+                                                  c + row * ldc, ldc);
   }
 }
 

@@ -11,9 +11,9 @@ struct Simd {
     uint8_t byte[16];
   };
   static constexpr int kLanes = 4;
-  /// Accumulators of the float GEMM: rows x vectors, as many as fit the registers.
-  static constexpr int kGemmRows = 3;
+  /// Accumulators of the float GEMM: vectors x rows, as many as fit the registers.
   static constexpr int kGemmVectors = 4;
+  static constexpr int gemm_rows(int vectors) { return vectors == 4 ? 3 : 6; }
   /// Whether dot() of 8-bit codes multiplies code (unsigned) rather than code - 128 (signed).
   static constexpr bool kOffsetBytes = true;
   /// Whether fma() rounds once.
