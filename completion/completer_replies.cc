@@ -16,8 +16,7 @@ constexpr int kSpeculateAfterMs = 20;
 std::string steady_part(std::string_view text, const CursorContext& context, LineMode mode) {
   std::string_view steady = text;
   if (mode == LineMode::kSingle) {
-    const size_t content = std::min(steady.find_first_not_of(" \t\n"), steady.size());
-    steady = steady.substr(0, std::min(steady.find('\n', content), steady.size()));
+    steady = first_line(steady, context);
   } else if (const size_t last = steady.rfind('\n'); last != std::string_view::npos) {
     steady = steady.substr(0, last);
   }

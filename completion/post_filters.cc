@@ -65,6 +65,13 @@ std::string cut_unfinished(std::string_view text, TextEnd end) {
   return std::string(is_blank(text.substr(0, kept)) ? text : text.substr(0, kept));
 }
 
+std::string_view first_line(std::string_view text, const CursorContext& context) {
+  // The next line may be suggested at the end of a finished one, but not in the middle of one.
+  const size_t content =
+      context.rest_is_blank() ? std::min(text.find_first_not_of(" \t\n"), text.size()) : 0;
+  return text.substr(0, std::min(text.find('\n', content), text.size()));
+}
+
 std::string cut_trailing_blanks(std::string_view text, const CursorContext& context) {
   const std::string_view trimmed = trim_right(text);
   const std::string_view rest = context.rest;
@@ -94,12 +101,8 @@ std::string cut_repeated_lines(std::string_view text, const CursorContext& conte
     const size_t known = std::min(context.next_lines.size(), lines.size() - i);
     size_t agree = 1;
     while (agree < known && trim(lines[i + agree]) == trim(context.next_lines[agree])) ++agree;
-    // A short line says too little, unless the text goes on (or ends) as the document does.
-    if (word_bytes(lines[i]) < kMinEchoWordBytes && agree < known && agree < 2) continue;
-    if (word_bytes(lines[i]) < kMinEchoWordBytes && agree == 1 && !is_blank(lines[i]) &&
-        word_bytes(lines[i]) == 0) {
-      continue;  // only punctuation: the brackets decide
-    }
+    // A short line says too little by itself; where it is a bracket, the brackets decide.
+    if (word_bytes(lines[i]) < kMinEchoWordBytes && agree < 2) continue;
     const auto length = static_cast<size_t>(lines[i].data() - text.data());
     return std::string(trim_right(text.substr(0, length)));
   }
@@ -193,10 +196,7 @@ Filtered polish(std::string_view text, const CursorContext& context, LineMode mo
   if (!is_clean_text(text)) return {{}, "garbled"};
   if (is_blank(text)) return {{}, "blank"};
   std::string out = cut_unfinished(text, end);
-  if (mode == LineMode::kSingle) {
-    const size_t content = std::min(out.find_first_not_of(" \t\n"), out.size());
-    out.resize(std::min(out.find('\n', content), out.size()));
-  }
+  if (mode == LineMode::kSingle) out = std::string(first_line(out, context));
   out = cut_trailing_blanks(out, context);
   out = cut_repeated_lines(out, context);
   if (is_blank(out)) return {{}, "repeated line"};

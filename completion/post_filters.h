@@ -29,6 +29,9 @@ struct Filtered {
 
 /// Truncated text loses its last, unfinished line if it has others, else its last, unfinished word.
 std::string cut_unfinished(std::string_view text, TextEnd end);
+/// What a request for one line shows: the rest of the cursor's line, or the line after it if the
+/// text begins with a line break and nothing but blanks follows the cursor.
+std::string_view first_line(std::string_view text, const CursorContext& context);
 /// Trailing blanks go, except where more code follows on the cursor's line.
 std::string cut_trailing_blanks(std::string_view text, const CursorContext& context);
 /// Text from the first line on that repeats the lines after the cursor goes; everything goes if

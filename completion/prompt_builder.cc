@@ -100,8 +100,8 @@ PromptBudget prompt_budget(const ModelInfo& model, const FimFormat& format,
   budget.total = whole - reply;
   const size_t room = budget.total - overhead;
   const bool snippets = options.snippets && format.takes_snippets();
-  budget.prefix = room * (snippets ? 50 : 75) / 100;
-  budget.suffix = room * (snippets ? 20 : 25) / 100;
+  budget.prefix = room * (snippets ? 55 : 80) / 100;
+  budget.suffix = room * (snippets ? 15 : 20) / 100;
   if (!format.takes_suffix()) {
     budget.prefix += budget.suffix;
     budget.suffix = 0;

@@ -27,7 +27,7 @@ size_t word_bytes(std::string_view line) {
 }
 
 std::optional<Stop> end_of_line(std::string_view text, const CursorContext& context) {
-  if (!context.rest_is_blank() && !only_closers(context.rest)) {
+  if (!context.rest_is_blank()) {
     const size_t at = text.find('\n');
     if (at == std::string_view::npos) return std::nullopt;
     return Stop{at, "end of line"};

@@ -23,8 +23,8 @@ inline constexpr size_t kMaxLines = 24;
 
 /// The earliest point at which a rule ends `text`, which was generated at the cursor of `context`
 /// and uses "\n"; absent while it may go on. Rules, by name:
-///   "end of line"         single line: a line break after some content, or at once if more
-///                         code follows on the cursor's line
+///   "end of line"         single line: a line break after some content, or any line break if
+///                         something follows on the cursor's line
 ///   "blank lines"         nothing but line breaks
 ///   "unmatched bracket"   closes a bracket that was closed already, or none at all
 ///   "block closed"        closed the bracket that encloses the block, and the line is over

@@ -26,6 +26,7 @@ const Case kCases[] = {
     {"python", LineMode::kSingle, "x = 1<cursor>\n", "\n\n\n", "", "blank lines"},
     {"python", LineMode::kSingle, "f(<cursor>, b)\n", "a\nc", "a", "end of line"},
     {"python", LineMode::kSingle, "f(<cursor>, b)\n", "\na", "", "end of line"},
+    {"python", LineMode::kSingle, "f(<cursor>)\n", "\n    a,\n", "", "end of line"},
     // Brackets.
     {"python", LineMode::kSingle, "foo(<cursor>\n", "a)", nullptr, ""},
     {"python", LineMode::kSingle, "foo(<cursor>\n", "a))", "a)", "unmatched bracket"},
