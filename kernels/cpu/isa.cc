@@ -3,16 +3,31 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(FIMD_X86_KERNELS)
+#include <cpuid.h>
+#endif
+
 namespace fimd::cpu {
 namespace {
 
 constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vnni};
 
+#if defined(FIMD_X86_KERNELS)
+// Two features that some compilers' __builtin_cpu_supports() does not know.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && ((c >> 29) & 1) != 0;
+}
+bool has_avxvnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && ((a >> 4) & 1) != 0;
+}
+#endif
+
 bool runs_here(Isa isa) {
 #if defined(FIMD_X86_KERNELS)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
@@ -22,7 +37,7 @@ bool runs_here(Isa isa) {
     case Isa::kAvx2:
       return avx2;
     case Isa::kAvxVnni:
-      return avx2 && __builtin_cpu_supports("avxvnni");
+      return avx2 && has_avxvnni();
     case Isa::kAvx512:
       return avx512;
     case Isa::kAvx512Vnni:
