@@ -35,6 +35,12 @@ elseif(NOT FIMD_SANITIZE STREQUAL "")
   message(FATAL_ERROR "FIMD_SANITIZE is '${FIMD_SANITIZE}'; use address, thread or nothing")
 endif()
 
+# libFuzzer (clang, preset fuzz): our code reports its coverage; tests/fuzz links the fuzzer.
+option(FIMD_FUZZ "Build tests/fuzz for libFuzzer" OFF)
+if(FIMD_FUZZ)
+  target_compile_options(fimd_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # fimd_add_library(kernels a.cc b.cc): static library fimd_kernels, includes rooted at the project.
 function(fimd_add_library name)
   add_library(fimd_${name} STATIC ${ARGN})
