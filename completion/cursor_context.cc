@@ -13,6 +13,11 @@ constexpr size_t kNextLines = 4;
 constexpr size_t kFarthestLine = 64;       // lines looked through for non-blank ones
 constexpr size_t kSuffixScan = 16 * 1024;  // bytes looked through for closing brackets
 
+bool is_shell(std::string_view language_id) {
+  return language_id == "shellscript" || language_id == "bash" || language_id == "sh" ||
+         language_id == "zsh";
+}
+
 char open_quote(std::string_view typed, std::string_view line_comment) {
   const BracketScan scan = scan_brackets(typed, 0, line_comment);
   return !scan.open.empty() && is_quote(scan.open.back()) ? scan.open.back() : '\0';
@@ -51,6 +56,7 @@ CursorContext cursor_context(const Document& document, size_t cursor) {
   }
 
   context.line_comment = line_comment(document.language());
+  if (is_shell(document.language_id())) context.free_closers = ")";
   context.place = place_at(document, cursor);
   if (context.place == Place::kString) {
     context.quote = open_quote(context.typed, context.line_comment);

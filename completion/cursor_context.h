@@ -22,6 +22,7 @@ struct CursorContext {
   std::string open_closers;
   size_t missing_closers = 0;
   size_t surplus_closers = 0;
+  std::string_view free_closers;  // that need no opener: `)` behind a shell's case patterns
   Place place = Place::kCode;
   char quote = 0;            // of the string that the cursor is in and that began on its line
   std::string line_comment;  // "#", "//"; empty if unknown

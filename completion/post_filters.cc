@@ -89,7 +89,7 @@ std::string cut_repeated_lines(std::string_view text, const CursorContext& conte
   const std::string first = context.typed + std::string(lines.front());
   const bool nothing_typed = is_blank(context.typed);
   const auto same = [](std::string_view a, std::string_view b) {
-    return trim(a) == trim(b) && word_bytes(a) >= kMinEchoWordBytes;
+    return trim_right(a) == trim_right(b) && word_bytes(a) >= kMinEchoWordBytes;
   };
   if (!is_blank(lines.front())) {
     if (!context.next_lines.empty() && same(first, context.next_lines.front())) return {};
@@ -153,6 +153,8 @@ std::string close_open_brackets(std::string_view text, const CursorContext& cont
   if (context.ignores_brackets() || context.surplus_closers > 0) return out;
   const BracketScan scan = scan_brackets(text, context.quote, context.line_comment);
   if (scan.open.empty() || scan.open.size() > kMaxRepairs) return out;
+  // An open quote is as likely an apostrophe, or the end of a string that began on another line.
+  if (is_quote(scan.open.back())) return out;
   const bool several_lines = text.find('\n') != std::string_view::npos;
   const bool blocks = scan.open.find_first_not_of('{') == std::string::npos;
   if (blocks) {
@@ -176,8 +178,8 @@ std::string close_open_brackets(std::string_view text, const CursorContext& cont
     return out;
   }
   // A call or list left open at the end of a line goes on with the next one if the text says so.
-  if (!is_quote(scan.open.back()) && !ends_like_a_finished_line(text)) return out;
-  if (!is_quote(scan.open.back()) && !context.next_lines.empty() && context.rest_is_blank()) {
+  if (!ends_like_a_finished_line(text)) return out;
+  if (!context.next_lines.empty() && context.rest_is_blank()) {
     const std::string_view next = trim(context.next_lines.front());
     const std::string line = context.typed + std::string(split_lines(text).front());
     if (is_closer(next.front()) || indentation(context.next_lines.front()) > indentation(line)) {

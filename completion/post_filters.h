@@ -42,7 +42,7 @@ std::string cut_excess_closers(std::string_view text, const CursorContext& conte
 /// Code that stands on the cursor's line anyway goes from the end of the text, or from the middle
 /// on if the text ran past it.
 std::string cut_line_overlap(std::string_view text, const CursorContext& context);
-/// Brackets and quotes that the text opened and forgot are closed, where it seems to have meant to.
+/// Brackets that the text opened and forgot are closed, where it seems to have meant to.
 std::string close_open_brackets(std::string_view text, const CursorContext& context, LineMode mode,
                                 TextEnd end);
 

@@ -183,7 +183,10 @@ std::optional<size_t> excess_closer(std::string_view text, const CursorContext& 
       }
       continue;
     }
-    if (depth >= context.open_closers.size() || context.open_closers[depth] != c) return at;
+    if (depth >= context.open_closers.size() || context.open_closers[depth] != c) {
+      if (context.free_closers.find(c) != std::string_view::npos) continue;
+      return at;
+    }
     ++depth;
     if (matching) {
       const size_t next = rest.find_first_not_of(" \t", in_rest);

@@ -52,9 +52,13 @@ const Case kCases[] = {
     {"python", LineMode::kSingle, "x = <cursor>\n", "foo(a,", "foo(a,"},
     {"python", LineMode::kSingle, "x = <cursor>\n", "foo(", "foo("},
     {"python", LineMode::kSingle, "x = <cursor>\n    a,\n)\n", "foo(b", "foo(b"},
-    {"python", LineMode::kSingle, "x = <cursor>\n", "foo(\"a", "foo(\"a\")"},
+    {"python", LineMode::kSingle, "x = <cursor>\n", "foo(\"a", "foo(\"a"},
     {"javascript", LineMode::kSingle, "<cursor>\n", "if (a) {", "if (a) {"},
     {"python", LineMode::kSingle, "# <cursor>\n", "see (above", "see (above"},
+    {"markdown", LineMode::kSingle, "<cursor>\n", "Let's start (now", "Let's start (now"},
+    {"shellscript", LineMode::kSingle, "case $a in\n  <cursor>\nesac\n", "-h|--help)",
+     "-h|--help)"},
+    {"lua", LineMode::kSingle, "if a then\n  if b then\n    c()\n  <cursor>\nend\n", "end", "end"},
 };
 
 TEST_CASE("polish") {
