@@ -22,11 +22,6 @@ bool contains(const std::vector<std::string_view>& list, std::string_view item) 
 
 bool is_break(char c) { return c == '\n' || c == '\r'; }
 
-size_t skip_blanks(std::string_view text, size_t offset) {
-  const size_t found = text.find_first_not_of(" \t\r\n\f\v", offset);
-  return found == std::string_view::npos ? text.size() : found;
-}
-
 /// Begins or ends a code block of Markdown.
 bool is_fence(std::string_view line) {
   line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
@@ -53,7 +48,6 @@ struct Continuation::State {
   size_t base_indent = 0;     // lines indented less end the block
   bool base_known = false;    // false: the first generated line sets it
   bool line_is_blank = true;  // before begin
-  bool opens_block = false;
   bool in_fence = false;
 
   // The hypothetical text the tree is of: up to the cursor, generated, closers.
@@ -94,13 +88,9 @@ Continuation::State::State(DocumentPtr the_document, size_t the_begin, size_t th
   line_begin = document->line_start(line);
   const std::string_view typed = std::string_view(before()).substr(line_begin, begin - line_begin);
   line_is_blank = is_blank(typed);
-  opens_block = at_empty_block(*document, begin);
   if (!line_is_blank) {
     // Behind a header on its own line the block is what comes below and deeper.
-    base_indent = indentation(typed) + (opens_block ? 1 : 0);
-    base_known = true;
-  } else if (opens_block) {
-    base_indent = indentation(document->line_text(document->line_of(around.logical_line))) + 1;
+    base_indent = indentation(typed) + (at_empty_block(*document, begin) ? 1 : 0);
     base_known = true;
   }
   if (spec() != nullptr && spec()->blocks == BlockStyle::kParagraphs) {
@@ -272,31 +262,48 @@ void Continuation::State::parse(std::string_view generated, const std::string& c
 bool Continuation::State::surely_ended(TSNode statement, size_t limit) const {
   const std::string_view all = std::string_view(text).substr(0, limit);
   size_t from = ts_node_end_byte(statement);
+  while (from > 1 && (is_break(text[from - 1]) || text[from - 1] == ' ')) --from;  // of #include
   const uint16_t roles = tree->roles(statement);
-  if (from > begin && text[from - 1] == ';') return true;
-  size_t follow = skip_blanks(all, from);
-  const bool newline =
-      all.substr(from, follow - from).find_first_of("\r\n") != std::string_view::npos;
-  if ((roles & kNewlineEnds) != 0 && newline) return true;
-  // Past comments, to the next word.
+  const uint32_t children = ts_node_child_count(statement);
+  if (children > 0 && (roles & kSection) == 0) {
+    // A terminator of its own, not of the last statement inside.
+    const std::string_view last = ts_node_type(ts_node_child(statement, children - 1));
+    if (last == ";" || (last == "," && (roles & kCommaEnds) != 0)) return true;
+  }
+  if (text[from - 1] == ':') return false;  // a label or key whose value is still to come
   Lexer lexer(all, language(), from);
   while (const auto token = lexer.next()) {
-    if (token->kind == TokenKind::kComment) continue;
-    if (token->begin < from) return false;
+    const std::string_view gap = all.substr(from, token->begin - from);
+    const bool newline = gap.find_first_of("\r\n") != std::string_view::npos;
+    if (newline && (roles & kNewlineEnds) != 0) return true;
+    if (token->kind == TokenKind::kComment) {
+      // Behind an empty line a comment is about something else.
+      if (std::count(gap.begin(), gap.end(), '\n') >= 2) return true;
+      continue;
+    }
     const char c = all[token->begin];
-    if (token->kind == TokenKind::kClose || c == ';' || c == ',' || c == '@' || c == '"' ||
-        c == '#') {
-      return true;
+    if (token->kind == TokenKind::kClose || c == ';') return true;
+    if (c == ',') return (roles & kCommaEnds) != 0;
+    const bool word = token->kind == TokenKind::kWord;
+    const bool whole = token->end < all.size();  // not half a word, perhaps `els`
+    const std::string_view spelled = all.substr(token->begin, token->end - token->begin);
+    if ((roles & kSection) != 0) {
+      return word && whole && (spelled == "case" || spelled == "default");
     }
-    if (token->kind != TokenKind::kWord && token->kind != TokenKind::kNumber) {
-      // An operator may go on with an expression, but hardly with a block.
-      return text[from - 1] == '}' && newline && c != '.' && c != '(' && c != '?';
+    if (!newline) return false;
+    if (spec()->blocks == BlockStyle::kIndentation && spec()->continuing_words.empty()) {
+      size_t line = token->begin;
+      while (line > 0 && !is_break(text[line - 1])) --line;
+      return c != ':' && token->begin - line <= ts_node_start_point(statement).column;
     }
-    if (token->end == all.size()) return false;  // half a word, perhaps `els`
-    const std::string_view word = all.substr(token->begin, token->end - token->begin);
-    return newline && !contains(spec()->continuing_words, word);
+    if (word) return whole && !contains(spec()->continuing_words, spelled);
+    if (token->kind == TokenKind::kNumber || c == '@' || c == '"' || c == '#') return true;
+    // An operator may go on with an expression, but hardly with a block.
+    return text[from - 1] == '}' && c != '.' && c != '(' && c != '?';
   }
-  return false;
+  // Nothing but blanks and comments so far.
+  return (roles & kNewlineEnds) != 0 &&
+         all.substr(from).find_first_of("\r\n") != std::string_view::npos;
 }
 
 std::optional<size_t> Continuation::State::tree_statement_end(std::string_view generated) const {
@@ -338,8 +345,9 @@ std::optional<size_t> Continuation::State::tree_statement_end(std::string_view g
   size_t stop = ts_node_end_byte(*statement);
   if (stop <= begin || stop > limit) return std::nullopt;
   if (!surely_ended(*statement, limit)) return std::nullopt;
-  // A separator belongs to what it ends: pairs, enumerators, statements without their semicolon.
-  if (stop < limit && (text[stop] == ',' || text[stop] == ';')) ++stop;
+  // A separator belongs to what it ends.
+  const bool comma = (tree->roles(*statement) & kCommaEnds) != 0;
+  if (stop < limit && (text[stop] == ';' || (comma && text[stop] == ','))) ++stop;
   while (stop > begin && (is_break(text[stop - 1]) || text[stop - 1] == ' ')) --stop;
   return stop - begin;
 }

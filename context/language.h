@@ -33,6 +33,8 @@ enum NodeRole : uint16_t {
   kVariable = 1 << 8,  // a definition when it stands outside of functions: constants, globals
   kImport = 1 << 9,
   kNewlineEnds = 1 << 10,  // a statement that no later line can prolong
+  kCommaEnds = 1 << 11,    // an item of a list: a comma behind it belongs to it
+  kSection = 1 << 12,      // goes on until the next one: case 1: ...
 };
 
 /// A string literal for the lexer that works without a tree.
@@ -56,6 +58,7 @@ enum LexQuirk : uint16_t {
   kNestedComments = 1 << 8,   // Rust's block comments nest
   kHeredocs = 1 << 9,         // <<WORD ... WORD
   kCasePatterns = 1 << 10,    // `pattern)` closes nothing
+  kPlainScalars = 1 << 11,    // quotes and brackets only count where a value begins (YAML)
 };
 
 struct NodeKinds {

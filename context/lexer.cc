@@ -82,6 +82,15 @@ std::optional<Token> Lexer::next() {
   } else if (is_word_byte(c)) {
     token.kind = TokenKind::kWord;
     while (token.end < text_.size() && is_word_byte(text_[token.end])) ++token.end;
+  } else if (has(kPlainScalars) && std::string_view("()[]{}").find(c) != std::string_view::npos) {
+    // Flow collections only; in plain text brackets mean nothing.
+    if ((c == '[' || c == '{') && begins_value(begin)) {
+      token.kind = TokenKind::kOpen;
+      ++flow_depth_;
+    } else if ((c == ']' || c == '}') && flow_depth_ > 0) {
+      token.kind = TokenKind::kClose;
+      --flow_depth_;
+    }
   } else if (c == '(' || c == '[' || c == '{') {
     token.kind = TokenKind::kOpen;
     if (c == '{' && !template_depth_.empty()) ++template_depth_.back();
@@ -144,8 +153,15 @@ std::optional<Token> Lexer::comment(size_t begin) {
   return Token{TokenKind::kComment, begin, end, end < text_.size()};
 }
 
+bool Lexer::begins_value(size_t begin) const {
+  while (begin > 0 && (text_[begin - 1] == ' ' || text_[begin - 1] == '\t')) --begin;
+  return begin == 0 || is_break(text_[begin - 1]) ||
+         std::string_view(":-[{,?(").find(text_[begin - 1]) != std::string_view::npos;
+}
+
 std::optional<Token> Lexer::special_string(size_t begin) {
   const char c = text_[begin];
+  if (has(kPlainScalars) && !begins_value(begin)) return std::nullopt;
   if (has(kRawCpp) && c == 'R' && at(begin + 1, "\"")) {
     const size_t paren = text_.find_first_of("()\\ \t\r\n", begin + 2);
     if (paren != std::string_view::npos && text_[paren] == '(' && paren - begin <= 18) {

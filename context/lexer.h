@@ -41,6 +41,7 @@ class Lexer {
   std::optional<Token> heredoc(size_t begin);
   Token template_piece(size_t begin, size_t from);
   bool regex_may_start() const;
+  bool begins_value(size_t begin) const;
   size_t find_line_end(size_t from) const;
   bool at(size_t offset, std::string_view needle) const {
     return !needle.empty() && offset < text_.size() && text_[offset] == needle[0] &&
@@ -54,6 +55,7 @@ class Lexer {
   size_t offset_;
   bool known_;
   std::optional<Token> last_;           // that was no comment
+  size_t flow_depth_ = 0;               // kPlainScalars: open brackets
   std::vector<size_t> template_depth_;  // open braces inside each ${ of a template being read
 };
 

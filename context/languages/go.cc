@@ -29,6 +29,8 @@ LanguageSpec go_language() {
                  {"function_declaration", "method_declaration"}},
                 {kStatement | kNewlineEnds | kVariable,
                  {"const_declaration", "var_declaration", "type_declaration"}},
+                {kStatement | kSection,
+                 {"expression_case", "type_case", "default_case", "communication_case"}},
                 {kStatement | kBlock, {"block"}},
                 {kBlock, {"field_declaration_list", "interface_type"}},
                 {kArguments, {"argument_list"}},

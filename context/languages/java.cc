@@ -34,6 +34,7 @@ LanguageSpec java_language() {
                  {"method_declaration", "constructor_declaration",
                   "compact_constructor_declaration"}},
                 {kStatement | kVariable, {"field_declaration", "constant_declaration"}},
+                {kStatement | kSection, {"switch_block_statement_group"}},
                 {kStatement | kBlock, {"block"}},
                 {kBlock,
                  {"class_body", "interface_body", "enum_body", "constructor_body", "switch_block",

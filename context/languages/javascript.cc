@@ -28,6 +28,7 @@ LanguageSpec javascript_language() {
                  {"function_declaration", "generator_function_declaration", "method_definition"}},
                 {kStatement | kVariable,
                  {"lexical_declaration", "variable_declaration", "using_declaration"}},
+                {kStatement | kSection, {"switch_case", "switch_default"}},
                 {kStatement | kBlock, {"statement_block"}},
                 {kBlock, {"class_body", "switch_body", "class_static_block"}},
                 {kArguments, {"arguments"}},

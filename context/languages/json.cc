@@ -16,7 +16,7 @@ LanguageSpec json_language() {
       .block_comment_open = "/*",
       .block_comment_close = "*/",
       .strings = {{"\"", "\""}},
-      .nodes = {{kStatement, {"pair"}},
+      .nodes = {{kStatement | kCommaEnds, {"pair"}},
                 {kBlock, {"object"}},
                 {kString, {"string"}},
                 {kComment, {"comment"}}},

@@ -15,7 +15,7 @@ LanguageSpec yaml_language() {
       .blocks = BlockStyle::kIndentation,
       .line_comment = "#",
       .strings = {{"\"", "\"", true}, {"'", "'", true, false}},
-      .quirks = kHashInWords,
+      .quirks = kHashInWords | kPlainScalars,
       .nodes = {{kStatement, {"block_mapping_pair", "block_sequence_item"}},
                 {kBlock, {"block_mapping", "block_sequence"}},
                 {kString, {"double_quote_scalar", "single_quote_scalar", "block_scalar"}},

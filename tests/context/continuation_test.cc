@@ -121,6 +121,28 @@ TEST_CASE("statements end in Lua, Bash, JSON and YAML") {
   CHECK(statement("yaml", "a:\n  b: 1\n  <cursor>\n", "c: 2\n  d: 3\n") == "c: 2");
 }
 
+TEST_CASE("a comma, a colon or half a line does not end a statement") {
+  CHECK(statement("go", "package a\n\nfunc f() {\n\t<cursor>\n}\n",
+                  "x, err := g()\n\tif err != nil {") == "x, err := g()");
+  CHECK(statement("lua", "<cursor>\n", "return nil, 'x'\nend\n") == "return nil, 'x'");
+  CHECK(statement("python", "<cursor>\n", "from a import b, c\nx = 1\n") == "from a import b, c");
+  CHECK(statement("c", "void f(int x) {\n  switch (x) {\n    <cursor>\n  }\n}\n",
+                  "case 1:\n      g();\n      break;\n    case 2:\n") ==
+        "case 1:\n      g();\n      break;");
+  CHECK(statement("c", "void f() {\n  <cursor>\n}\n",
+                  "if (a)\n    b();\n  else\n    c();\n  d();\n") ==
+        "if (a)\n    b();\n  else\n    c();");
+  CHECK(statement("c", "<cursor>\n", "#include <a.h>\n#include <b.h>\n") == "#include <a.h>");
+  CHECK(statement("rust", "fn f() {\n    match x {\n        <cursor>\n    }\n}\n",
+                  "(A, _) => 1,\n        (B, _) => 2,\n") == "(A, _) => 1,");
+  CHECK(statement("yaml", "<cursor>\n", "a:\n- b: don't (\n  c: 1\nd: 2\n") ==
+        "a:\n- b: don't (\n  c: 1");
+  CHECK(statement("python", "class A:\n    \"\"\"Doc.\"\"\"\n    <cursor>\n",
+                  "x = 1\n    y = 2\n") == "x = 1");
+  CHECK(statement("java", "class A {\n  <cursor>\n}\n",
+                  "int f() {\n    return 1;\n  }\n\n  // next") == "int f() {\n    return 1;\n  }");
+}
+
 TEST_CASE("a closing bracket opened before the cursor ends the statement") {
   CHECK(statement("c", "void f() {\n  <cursor>", "g();\n}\n\nvoid h() {") == "g();");
   CHECK(statement("c", "void f() {\n  g();\n  <cursor>", "}\n\nvoid h() {") == "");
