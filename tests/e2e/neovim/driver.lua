@@ -1,0 +1,143 @@
+-- Drives a real Neovim over msgpack-RPC: types keys, waits for conditions, looks at its state.
+
+local M = {}
+
+local here = vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':p:h')
+
+M.default_timeout_ms = 15000
+
+---@class Editor
+---@field channel integer
+---@field job integer
+local Editor = {}
+Editor.__index = Editor
+
+--- Escapes text for nvim_input.
+local function keys_of(text)
+  return (text:gsub('<', '<LT>'):gsub('\n', '<CR>'):gsub('\t', '<Tab>'))
+end
+
+---@param options { nvim: string, plugin: string?, init: string?, env: table<string, string>, cwd: string }
+---@return Editor
+function M.start(options)
+  local runtime = vim.fs.normalize(options.nvim .. '/../../share/nvim/runtime')
+  local cmd = { options.nvim, '--clean', '--embed', '--headless', '-n' }
+  vim.list_extend(cmd, { '--cmd', 'luafile ' .. here .. '/spy.lua' })
+  if options.plugin then
+    vim.list_extend(cmd, { '--cmd', 'set runtimepath^=' .. options.plugin })
+  end
+  local self = setmetatable({ stderr = {} }, Editor)
+  self.job = vim.fn.jobstart(cmd, {
+    rpc = true,
+    cwd = options.cwd,
+    env = vim.tbl_extend('force', options.env, { VIMRUNTIME = vim.fn.resolve(runtime) }),
+    on_stderr = function(_, data)
+      vim.list_extend(self.stderr, data)
+    end,
+  })
+  assert(self.job > 0, 'cannot start ' .. options.nvim)
+  self:lua('vim.o.shortmess = vim.o.shortmess .. "I"; vim.o.more = false; vim.o.columns = 100')
+  if options.init then
+    self:lua(options.init)
+  end
+  return self
+end
+
+--- Runs Lua code in the editor and returns its value.
+function Editor:lua(code, ...)
+  return vim.rpcrequest(self.job, 'nvim_exec_lua', code, { ... })
+end
+
+function Editor:input(keys)
+  vim.rpcrequest(self.job, 'nvim_input', keys)
+end
+
+--- Types text, all at once: as fast as keys can come.
+function Editor:type(text)
+  self:input(keys_of(text))
+end
+
+--- Waits until `condition` (Lua code in the editor, or a function here) is true.
+---@return any its value
+function Editor:wait(what, condition, timeout_ms)
+  local value
+  local ok = vim.wait(timeout_ms or M.default_timeout_ms, function()
+    if type(condition) == 'string' then
+      value = self:lua(condition)
+    else
+      value = condition()
+    end
+    return value ~= nil and value ~= false and value ~= vim.NIL
+  end, 10)
+  if not ok then
+    error(('waited in vain for %s; %s'):format(what, self:describe()), 0)
+  end
+  return value
+end
+
+function Editor:describe()
+  local ok, state = pcall(self.lua, self, [[
+    return {
+      mode = vim.api.nvim_get_mode().mode,
+      lines = vim.api.nvim_buf_get_lines(0, 0, -1, false),
+      cursor = vim.api.nvim_win_get_cursor(0),
+      ghost = wire.ghost(),
+      status = wire.status,
+      pending = wire.pending(),
+      messages = vim.fn.execute('messages'),
+    }]])
+  return ok and vim.inspect(state) or 'the editor is gone'
+end
+
+function Editor:edit(path)
+  self:lua('vim.cmd.edit(...)', path)
+end
+
+function Editor:lines()
+  return self:lua('return vim.api.nvim_buf_get_lines(0, 0, -1, false)')
+end
+
+function Editor:text()
+  return table.concat(self:lines(), '\n')
+end
+
+---@return { text: string, row: integer, col: integer }?
+function Editor:ghost()
+  local ghost = self:lua('return wire.ghost()')
+  return ghost ~= vim.NIL and ghost or nil
+end
+
+--- Waits for ghost text and returns it.
+function Editor:wait_ghost()
+  local ghost = self:wait('ghost text', function()
+    return self:ghost()
+  end)
+  return ghost
+end
+
+--- Waits until the keys are processed, no request is open and the screen has settled.
+function Editor:settle()
+  self:wait('an answer to every request', [[
+    return wire.pending() == 0 and (not _G.fimd_settling or _G.fimd_settling())
+  ]])
+end
+
+function Editor:wait_text(text)
+  self:wait('the text ' .. vim.inspect(text), function()
+    return self:text() == text
+  end)
+end
+
+--- Waits until the daemon has its model.
+function Editor:wait_ready()
+  self:wait('the model', 'return wire.status and wire.status.state == "idle"', 30000)
+end
+
+function Editor:stop()
+  pcall(vim.rpcnotify, self.job, 'nvim_command', 'qall!')
+  if vim.fn.jobwait({ self.job }, 3000)[1] == -1 then
+    vim.fn.jobstop(self.job)
+  end
+end
+
+return M

@@ -1,0 +1,150 @@
+-- One test: its files, its editor, and the checks they share.
+
+local driver = require('driver')
+
+local M = {}
+
+local core_init = [[
+vim.lsp.config('fimd', {
+  cmd = { FIMD, 'lsp' },
+  root_markers = { '.root' },
+  init_options = { editor = { status = 'on' } },
+})
+vim.lsp.enable('fimd')
+vim.lsp.inline_completion.enable()
+vim.keymap.set('i', '<Tab>', function()
+  if not vim.lsp.inline_completion.get() then
+    return '<Tab>'
+  end
+end, { expr = true })
+]]
+
+local plugin_init = [[
+local options = OPTIONS
+options.cmd = { FIMD, 'lsp' }
+options.root_markers = { '.root' }
+require('fimd').setup(options)
+]]
+
+-- In the order in which things reach the buffer: typed characters, accepted texts.
+local journal_init = [[
+_G.journal = {}
+vim.api.nvim_create_autocmd('InsertCharPre', {
+  callback = function()
+    table.insert(journal, vim.v.char)
+  end,
+})
+local set_text = vim.api.nvim_buf_set_text
+vim.api.nvim_buf_set_text = function(buf, row, col, end_row, end_col, lines)
+  table.insert(journal, table.concat(lines, '\n'))
+  return set_text(buf, row, col, end_row, end_col, lines)
+end
+]]
+
+---@class Test
+---@field name string
+---@field with string[] plugin, core (no plugin), plugin_core (the plugin, but Neovim draws)
+---@field files? table<string, string>
+---@field open? string
+---@field options? string Lua table of setup options
+---@field before? string Lua code to run before setup
+---@field run fun(e: Editor)
+
+---@param setup table
+---@param test Test
+---@return boolean, any
+function M.run(setup, test)
+  local dir = vim.fn.tempname():gsub('[^/]*$', '') .. vim.fs.basename(vim.fn.tempname())
+  vim.fn.mkdir(dir, 'p')
+  dir = vim.fn.resolve(dir)
+  vim.fn.writefile({}, dir .. '/.root')
+  for name, text in pairs(test.files or {}) do
+    vim.fn.mkdir(vim.fs.dirname(dir .. '/' .. name), 'p')
+    vim.fn.writefile(vim.split(text, '\n', { plain = true }), dir .. '/' .. name)
+  end
+  local init = setup.plugin and plugin_init:gsub('OPTIONS', function()
+    return test.options or (setup.tags.plugin_core and "{ ghost = 'builtin' }" or '{}')
+  end) or core_init
+  init = init:gsub('FIMD', function()
+    return ('%q'):format(vim.env.FIMD_E2E_BIN)
+  end)
+  local editor = driver.start({
+    nvim = setup.nvim,
+    plugin = setup.plugin,
+    init = journal_init .. (test.before or '') .. '\n' .. init,
+    env = {},
+    cwd = dir,
+  })
+  local ok, message = xpcall(function()
+    if test.open ~= false then
+      editor:edit(test.open or 'main.py')
+      editor:wait_ready()
+    end
+    test.run(editor)
+  end, function(err)
+    return type(err) == 'string' and debug.traceback(err, 2) or err
+  end)
+  if not ok then
+    message = tostring(message) .. '\n' .. editor:describe() .. '\n' .. table.concat(editor.stderr, '\n')
+  end
+  editor:stop()
+  vim.fn.delete(dir, 'rf')
+  return ok, message
+end
+
+function M.equal(actual, expected, what)
+  if not vim.deep_equal(actual, expected) then
+    error(('%s: expected\n%s\nbut got\n%s'):format(what or 'values differ', vim.inspect(expected), vim.inspect(actual)), 2)
+  end
+end
+
+function M.check(condition, what)
+  if not condition then
+    error(what, 2)
+  end
+end
+
+--- The newest reply that offered something.
+function M.last_offer(e)
+  local replies = e:lua('return wire.replies()')
+  for i = #replies, 1, -1 do
+    if #replies[i].items > 0 then
+      return replies[i].items[1], replies[i]
+    end
+  end
+end
+
+--- What the daemon's newest offer means for the cursor line: text before its range, its text, and the
+--- line after its range. Positions are bytes: the daemon takes utf-8 of Neovim.
+function M.offered(e)
+  local item = M.last_offer(e)
+  M.check(item, 'the daemon offered nothing')
+  local row = item.range.start.line
+  local line = e:lines()[row + 1]
+  local cursor = e:lua('return vim.api.nvim_win_get_cursor(0)')
+  return {
+    text = item.insertText,
+    head = line:sub(1, item.range.start.character),
+    typed = line:sub(item.range.start.character + 1, cursor[2]),
+    item = item,
+  }
+end
+
+--- Waits for ghost text and checks that it is what the daemon said.
+function M.ghost(e)
+  e:wait_ghost()
+  e:settle()
+  local ghost = e:ghost()
+  M.check(ghost, 'the ghost text went away once the reply was complete')
+  local offer = M.offered(e)
+  M.equal(ghost.text, offer.text:sub(#offer.typed + 1), 'ghost text and reply')
+  return ghost.text
+end
+
+--- The buffer must be what was typed and accepted, in that order.
+function M.check_journal(e, before, after)
+  local journal = table.concat(e:lua('return journal'))
+  M.equal(e:text(), before .. journal .. (after or ''), 'buffer and journal')
+end
+
+return M
