@@ -4,7 +4,7 @@ local M = {}
 
 local here = vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':p:h')
 
-M.default_timeout_ms = 15000
+M.default_timeout_ms = 10000
 
 ---@class Editor
 ---@field channel integer
@@ -22,6 +22,8 @@ end
 function M.start(options)
   local runtime = vim.fs.normalize(options.nvim .. '/../../share/nvim/runtime')
   local cmd = { options.nvim, '--clean', '--embed', '--headless', '-n' }
+  -- Looking for a Python with Neovim's module takes a second in each Python file.
+  vim.list_extend(cmd, { '--cmd', 'let g:loaded_python3_provider = 0' })
   vim.list_extend(cmd, { '--cmd', 'luafile ' .. here .. '/spy.lua' })
   if options.plugin then
     vim.list_extend(cmd, { '--cmd', 'set runtimepath^=' .. options.plugin })

@@ -203,7 +203,7 @@ return {
       }
       for _, try in ipairs(tries) do
         e:input('<Esc>')
-        e:edit(try[1])
+        e:lua('vim.cmd.edit({ ..., bang = true })', try[1])
         e:lua('vim.cmd("edit!"); journal = {}; wire.requests = {}; wire.partials = {}')
         at_end(e)
         e:lua('vim.bo.autoindent = false; vim.bo.indentexpr = ""; vim.bo.cinkeys = ""; vim.bo.indentkeys = ""')

@@ -7,7 +7,7 @@ local start = vim.lsp.rpc.start
 vim.lsp.rpc.start = function(cmd, dispatchers, ...)
   local on_notification = dispatchers.notification
   dispatchers.notification = function(method, params)
-    if method == '$/progress' and type(params.value) == 'table' and params.value[1] then
+    if method == '$/progress' and type(params.value) == 'table' and not params.value.kind then
       table.insert(wire.partials, { token = params.token, items = params.value })
     elseif method == 'fimd/status' then
       wire.status = params
@@ -45,11 +45,6 @@ function wire.replies()
   for _, request in ipairs(wire.requests) do
     if request.method == 'textDocument/inlineCompletion' and request.answered then
       local items = type(request.result) == 'table' and (request.result.items or request.result) or {}
-      for _, partial in ipairs(wire.partials) do
-        if partial.token == request.params.partialResultToken and #items == 0 then
-          items = partial.items
-        end
-      end
       -- The last of several partial results counts.
       for _, partial in ipairs(wire.partials) do
         if partial.token == request.params.partialResultToken then

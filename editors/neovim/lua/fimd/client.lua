@@ -213,7 +213,7 @@ end
 function M.enable()
   M.enabled = true
   crashes = {}
-  api.nvim_create_autocmd({ 'FileType', 'BufEnter' }, {
+  api.nvim_create_autocmd({ 'FileType', 'BufEnter', 'BufFilePost' }, {
     group = M.group,
     callback = function(event)
       M.attach(event.buf)

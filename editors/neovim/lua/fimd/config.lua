@@ -119,6 +119,9 @@ function M.suits(buf)
   if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= '' or vim.b[buf].fimd_enabled == false then
     return false
   end
+  if vim.api.nvim_buf_get_name(buf) == '' then
+    return false -- all of them would be one document, file://
+  end
   local types = M.current.filetypes
   local by_type = types[vim.bo[buf].filetype]
   if by_type == nil then

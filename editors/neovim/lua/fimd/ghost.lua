@@ -233,6 +233,8 @@ function M.progress(params)
   local items = type(params.value) == 'table' and (params.value.items or params.value) or {}
   if state and #items > 0 then
     offer(stream.buf, state, stream.request, items)
+  elseif state and state.place and current(state).request == stream.request then
+    forget(stream.buf, state) -- taken back: the whole was not worth showing
   end
   return true
 end
