@@ -43,7 +43,8 @@ struct Client::State {
     const std::string method = string_member(*message, "method");
     if (method.empty()) {
       if (id != message->end() && id->is_number_integer()) {
-        answers[id->get<int>()] = std::move(*message);
+        const int key = id->get<int>();  // before the message moves
+        answers[key] = std::move(*message);
       }
     } else if (id != message->end()) {
       (void)send(R"({"jsonrpc":"2.0","id":)" + dump_json(*id) + R"(,"result":null})");

@@ -47,7 +47,7 @@ Result<int> connect_socket(const std::string& path) {
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
     const int error = errno;
     ::close(fd);
-    if (error == ENOENT || error == ECONNREFUSED || error == EAGAIN) {
+    if (error == ENOENT || error == ENOTDIR || error == ECONNREFUSED || error == EAGAIN) {
       return Error{ErrorCode::kUnavailable, "no daemon listens on " + path};
     }
     errno = error;

@@ -122,7 +122,7 @@ def main():
               "lines": 0, "accepted": 0}
     try:
         started = time.monotonic()
-        client = LspClient(fimd, {"reports": True}, folder=os.path.abspath("."), environment=environment)
+        client = LspClient(fimd, {"editor": {"reports": True, "status": "on"}}, folder=os.path.abspath("."), environment=environment)
         status = client.wait_for("fimd/status", lambda s: s["state"] in ("idle", "error"))
         if status["state"] == "error":
             sys.exit(f"demo: {status.get('message', 'the model did not load')}")
