@@ -21,8 +21,9 @@ namespace fimd::cpu {
 class Matrix {
  public:
   /// `data` must outlive the matrix (it may be used in place). cols must be a multiple of the
-  /// block.
-  static Result<Matrix> make(DType type, const void* data, int64_t rows, int64_t cols);
+  /// block. With a pool, its threads share the repacking (about 0.7 ns per weight and thread).
+  static Result<Matrix> make(DType type, const void* data, int64_t rows, int64_t cols,
+                             ThreadPool* pool = nullptr);
 
   Matrix();
   ~Matrix();

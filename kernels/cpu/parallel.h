@@ -18,12 +18,16 @@ void parallel_chunks(ThreadPool& pool, int64_t n, int64_t chunk, const Body& bod
     if (n > 0) body(0, int64_t{0}, n);
     return;
   }
-  std::atomic<int64_t> next{0};
-  pool.run([&](int thread, int) {
+  struct Job {
+    std::atomic<int64_t> next{0};
+    int64_t n, chunk;
+    const Body& body;
+  } job{{0}, n, chunk, body};
+  pool.run([job = &job](int thread, int) {  // one pointer: std::function holds it without malloc
     for (;;) {
-      const int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
-      if (begin >= n) return;
-      body(thread, begin, std::min(n, begin + chunk));
+      const int64_t begin = job->next.fetch_add(job->chunk, std::memory_order_relaxed);
+      if (begin >= job->n) return;
+      job->body(thread, begin, std::min(job->n, begin + job->chunk));
     }
   });
 }
