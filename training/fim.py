@@ -26,7 +26,7 @@ OPENERS, ENDERS = "([{", ")]}"
 KINDS = (("rest", 0.42), ("inner", 0.12), ("whole", 0.15), ("block", 0.17), ("lines", 0.05),
          ("span", 0.05), ("empty", 0.04))
 # target length in tokens: probability, low, high
-LENGTHS = ((0.22, 160, 400), (0.33, 400, 900), (0.25, 900, 1500), (0.20, 1500, 2040))
+LENGTHS = ((0.34, 120, 300), (0.42, 300, 620), (0.18, 620, 1000), (0.06, 1000, 2040))
 
 
 class Options:

@@ -107,7 +107,7 @@ def attend(mode, q, k, v, mask):
             0.0, True, False)[0]
         return out.reshape(b, t, h * d)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    if mode == "sdpa":  # whole rows: samples see what was packed before them
+    if mode in ("sdpa", "cudnn"):  # whole rows: samples see what was packed before them
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     else:
         k, v = (x.repeat_interleave(h // x.shape[1], dim=1) for x in (k, v))
@@ -129,7 +129,8 @@ def make_block(c, mode):
         k = rope(k.view(b, t, c.kv_heads, c.head_dim), cos, sin)
         a = attend(mode, q, k, v.view(b, t, c.kv_heads, c.head_dim), mask)
         x = x + F.linear(a, out)
-        g, u = F.linear(rms(x, norm2, c.eps), gate_up).chunk(2, dim=-1)
+        h = rms(x, norm2, c.eps)
+        g, u = F.linear(h, gate_up[:c.ff]), F.linear(h, gate_up[c.ff:])
         return x, F.linear(F.silu(g) * u, down)
 
     return block

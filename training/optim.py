@@ -12,6 +12,10 @@ import fakequant
 import model
 
 NS = (3.4445, -4.7750, 2.0315)
+# Without q/k norms (the qwen2 architecture has none) attention logits grow until the run diverges, so
+# queries and keys learn more slowly; so do the biases and norms under Adam.
+QK_SCALE = 0.6
+ADAM_SCALE = {"emb": 1.0}
 
 
 def orthogonalise(g, steps=5):
@@ -79,7 +83,7 @@ class Trainer:
             update = (m / (1 - b1 ** t)) / ((v / (1 - b2 ** t)).sqrt() + 1e-8)
             if name == "emb":
                 self.master[name].mul_(1 - lr * decay * 0.1)
-            self.master[name].add_(update, alpha=-lr)
+            self.master[name].add_(update, alpha=-lr * ADAM_SCALE.get(name, 0.3))
         for g in self.sum.values():
             g.zero_()
         self.refresh()
@@ -107,7 +111,8 @@ class Trainer:
                 u = u.transpose(1, 2) if flip else u
                 u = self._normalise(key, u)
                 w.mul_(1 - lr * decay)
-                w.add_(u, alpha=-lr * 0.2 * math.sqrt(max(w.shape[1:])))
+                scale = lr * (QK_SCALE if key in ("qkv0", "qkv1") else 1.0)
+                w.add_(u, alpha=-scale * 0.2 * math.sqrt(max(w.shape[1:])))
 
     def _normalise(self, key, u):
         before = u.square().sum(dim=(1, 2), keepdim=True)
@@ -138,13 +143,22 @@ class Trainer:
         return {"steps": self.steps, "master": self.master, "momentum": self.momentum,
                 "rows": self.rows, "adam": self.adam}
 
+    def snapshot(self):
+        """A copy on the device, for restore()."""
+        return {"steps": self.steps, "master": {n: w.clone() for n, w in self.master.items()},
+                "momentum": {n: w.clone() for n, w in self.momentum.items()},
+                "rows": {n: w.clone() for n, w in self.rows.items()},
+                "adam": {n: (m.clone(), v.clone()) for n, (m, v) in self.adam.items()}}
+
+    @torch.no_grad()
     def load_state(self, state):
         self.steps = state["steps"]
         for name, w in state["master"].items():
             self.master[name].copy_(w)
         for name, w in state.get("momentum", {}).items():
             self.momentum[name].copy_(w)
-        self.rows = {k: v.to(self.master["emb"].device) for k, v in state.get("rows", {}).items()}
+        device = self.master["emb"].device
+        self.rows = {k: v.to(device, copy=True) for k, v in state.get("rows", {}).items()}
         for name, (m, v) in state.get("adam", {}).items():
             self.adam[name][0].copy_(m)
             self.adam[name][1].copy_(v)

@@ -5,7 +5,7 @@ export) is placed relative to a deadline, whatever the speed of the machine.
   train.py --corpus DIR --tokenizer tokenizer.json --out DIR --deadline-minutes 36
 
 Reads more shards as they appear in --corpus. Writes to --out: log.csv, eval.csv, weights-*.npz (bf16
-under GGUF tensor names), state.pt (optimizer, for --resume on the same machine), fimd-small.gguf.
+under GGUF tensor names), state.pt (everything, for --resume), latest.gguf, fimd-small.gguf.
 The file OUT/deadline (a Unix time) overrides the deadline while the run goes on.
 Runs on a CPU too, for smoke tests with a small --config.
 """
@@ -89,15 +89,23 @@ class Net:
 
     def __init__(self, c, trainer, device, mode, compiled, z_loss=1e-4):
         self.c, self.trainer, self.device, self.mode = c, trainer, device, mode
-        self.eager_block = model.make_block(c, mode)
-        self.block, self.head = self.eager_block, model.make_head(c, z_loss)
+        # Evaluation runs eagerly, with every sample kept apart whatever the training mode.
+        self.eval_mode = "varlen" if device.type == "cuda" else "math"
+        self.eager_block = model.make_block(c, self.eval_mode)
+        self.block, self.head = model.make_block(c, mode), model.make_head(c, z_loss)
+        if device.type == "cuda" and mode == "cudnn":
+            for name in ("flash", "mem_efficient", "math"):
+                getattr(torch.backends.cuda, f"enable_{name}_sdp")(False)
+            torch.backends.cuda.enable_cudnn_sdp(True)
         if compiled:
             self.block = torch.compile(self.block, dynamic=False)
             self.head = torch.compile(self.head, dynamic=False)
         self.cos, self.sin = model.rope_tables(c, data.LENGTH, device)
 
-    def mask_of(self, mask):
-        return model.sample_mask(mask) if self.mode == "math" else mask
+    def mask_of(self, batch):
+        if self.mode == "math":
+            return model.sample_mask(batch["mask"])
+        return batch["mask"]
 
     def hidden(self, ids, mask, block):
         leaves = self.trainer.leaves
@@ -108,7 +116,7 @@ class Net:
         return x, d
 
     def loss(self, batch):
-        x, d = self.hidden(batch["ids"], self.mask_of(batch["mask"]), self.block)
+        x, d = self.hidden(batch["ids"], self.mask_of(batch), self.block)
         leaves = self.trainer.leaves
         return self.head(x, d, leaves["final"], leaves["emb"], batch["target"], batch["weight"],
                          batch["middle"])
@@ -125,10 +133,12 @@ class Net:
         leaves = self.trainer.leaves
         for r in range(0, len(ids), chunk):
             part = slice(r, r + chunk)
-            mask = data.boundaries(start[part], len(ids[part]) * 64) if self.mode == "varlen" \
-                else start[part].astype(np.int32)
-            x, d = self.hidden(torch.from_numpy(ids[part].astype(np.int32)).to(self.device),
-                               self.mask_of(torch.from_numpy(mask).to(self.device)),
+            if self.eval_mode == "varlen":
+                mask = torch.from_numpy(data.boundaries(start[part], len(ids[part]) * 64))
+                mask = mask.to(self.device)
+            else:
+                mask = model.sample_mask(torch.from_numpy(start[part].astype(np.int32)))
+            x, d = self.hidden(torch.from_numpy(ids[part].astype(np.int32)).to(self.device), mask,
                                self.eager_block)
             where = torch.from_numpy(np.flatnonzero((counts[part] == 2).ravel())).to(self.device)
             h = model.rms((x + d).view(-1, self.c.hidden)[where], leaves["final"], self.c.eps)
@@ -154,7 +164,8 @@ class Clock:
     """Progress of the run as a fraction of the time between the first step and the deadline."""
 
     def __init__(self, deadline, path):
-        self.deadline, self.path, self.start, self.checked = deadline, path, None, 0.0
+        self.deadline, self.path, self.checked = deadline, path, 0.0
+        self.start = time.time()
 
     def fraction(self):
         now = time.time()
@@ -166,6 +177,34 @@ class Clock:
             except (OSError, ValueError):
                 pass
         return (now - self.start) / max(1.0, self.deadline - self.start)
+
+
+class Guard:
+    """Goes back to an earlier snapshot, with a lower learning rate, when the run diverges."""
+
+    def __init__(self, trainer):
+        self.trainer, self.kept, self.best, self.scale = trainer, [], float("inf"), 1.0
+
+    def reset(self):
+        self.best = float("inf")
+
+    def look(self, step, loss):
+        """True if the run was set back. Called with the mean loss of the last steps."""
+        if np.isfinite(loss) and loss < self.best + 0.25:
+            self.best = min(self.best, loss)
+            if step % 160 == 0:
+                self.kept = self.kept[-1:] + [(self.best, self.trainer.snapshot())]
+            return False
+        if not self.kept:
+            raise RuntimeError("the run diverged before the first snapshot")
+        self.best, state = self.kept[0]
+        self.best += 0.1
+        self.trainer.load_state(state)
+        for g in (*self.trainer.grad.values(), *self.trainer.sum.values()):
+            g.zero_()
+        self.scale *= 0.6
+        say(f"step {step}: loss {loss:.3f} diverges; back to a snapshot, learning rate x{self.scale:.2f}")
+        return True
 
 
 def learning_rate(args, step, fraction):
@@ -198,13 +237,26 @@ def export(out, name, tokenizer, target, wait=True):
 
 
 def resume(path, trainer, c):
+    """Loads weights (a new run from old weights) or a whole state (the same run goes on). Returns the
+    state's progress: step, tokens, start time; empty for weights alone."""
     if path.endswith(".npz"):
         import export_gguf
         with np.load(path) as stored:
             named = {k: export_gguf.as_float(stored[k]) for k in stored.files if k != "config"}
         trainer.load_state({"steps": 0, "master": model.from_gguf_names(named, c)})
-    else:
-        trainer.load_state(torch.load(path, map_location="cpu"))
+        return {}
+    if path.endswith(".gguf"):
+        import verify
+        trainer.load_state({"steps": 0, "master": verify.load(path)[1]})
+        return {}
+    state = torch.load(path, map_location="cpu")
+    trainer.load_state(state)
+    return state["progress"]
+
+
+def save_state(path, trainer, progress):
+    torch.save(dict(trainer.state(), progress=progress), path + ".tmp")
+    os.replace(path + ".tmp", path)
 
 
 def build(args, c, trainer, device, loader):
@@ -224,12 +276,13 @@ def build(args, c, trainer, device, loader):
             for _ in range(2):
                 loss, _, _ = net.loss(batch)
                 (loss / sums[0]).backward()
+                loss = float(loss.detach())
             for g in trainer.grad.values():
                 if not torch.isfinite(g).all():
                     raise RuntimeError("gradients are not finite")
                 g.zero_()
             say(f"attention {mode}, compiled {compiled}: ready in {time.time() - began:.1f} s, "
-                f"first loss {float(loss) / sums[0]:.3f}")
+                f"first loss {loss / sums[0]:.3f}")
             return net
         except Exception as e:  # try the next mode
             say(f"attention {mode}, compiled {compiled} failed: {type(e).__name__}: {str(e)[:1500]}")
@@ -245,20 +298,24 @@ def main():
     parser.add_argument("--config", default="{}", help="JSON over the model's shape")
     parser.add_argument("--workers", type=int, default=13)
     parser.add_argument("--rows", type=int, default=32, help="sequences per micro-batch")
-    parser.add_argument("--micro", type=int, default=4, help="micro-batches per step")
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--micro", type=int, default=3, help="micro-batches per step")
+    parser.add_argument("--lr", type=float, default=2.5e-3)
     parser.add_argument("--lr-floor", type=float, default=0.01)
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--warmdown", type=float, default=0.40)
     parser.add_argument("--quantise", type=float, default=0.82, help="fraction where QAT begins")
     parser.add_argument("--middle-weight", type=float, default=3.0)
     parser.add_argument("--lang-weights", default="{}", help="JSON: language -> share of visits kept")
-    parser.add_argument("--attention", default="varlen")
+    parser.add_argument("--attention", default="varlen",
+                        help="varlen (samples apart), sdpa or cudnn (whole rows), math (CPU)")
     parser.add_argument("--eager", action="store_true")
     parser.add_argument("--eval", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--eval-minutes", type=float, default=3.0)
-    parser.add_argument("--early-minutes", type=float, default=6.0, help="first export after so long")
-    parser.add_argument("--resume", help="weights-*.npz or state.pt")
+    parser.add_argument("--export-minutes", type=float, default=6.0,
+                        help="state.pt and latest.gguf every so often")
+    parser.add_argument("--insurance", type=float, default=0.955,
+                        help="fraction at which an almost final insurance.gguf is written")
+    parser.add_argument("--resume", help="weights-*.npz, *.gguf or state.pt")
     parser.add_argument("--max-steps", type=int, default=1 << 60)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -273,8 +330,7 @@ def main():
     c = model.Config(**json.loads(args.config))
     working = torch.bfloat16 if device.type == "cuda" else torch.float32
     trainer = optim.Trainer(c, device, working, args.seed)
-    if args.resume:
-        resume(args.resume, trainer, c)
+    progress = resume(args.resume, trainer, c) if args.resume else {}
     encoder = bpe.load(args.tokenizer)
     sets = {}
     for item in args.eval:
@@ -284,21 +340,33 @@ def main():
     say(f"{c.parameters():,} parameters on {device}")
     net = build(args, c, trainer, device, loader)
     feeder = Feeder(loader, args.rows, device, net.mode, args.middle_weight)
-    run(args, c, net, trainer, feeder, clock, sets, device)
+    run(args, c, net, trainer, feeder, clock, sets, device, progress)
     loader.close()
 
 
-def run(args, c, net, trainer, feeder, clock, sets, device):
-    log = csv.writer(open(os.path.join(args.out, "log.csv"), "w", buffering=1))
-    log.writerow(["step", "seconds", "tokens", "lr", "loss", "middle_loss", "grad_norm", "quantised",
-                  "tokens_per_second", "mfu", "data_wait"])
-    evals = csv.writer(open(os.path.join(args.out, "eval.csv"), "w", buffering=1))
-    evals.writerow(["step", "seconds", "tokens", "set", "quantised", "loss", "exact", "by_language"])
-    clock.start = start = time.time()
-    tokens = step = 0
-    stable = early = False
-    next_eval = args.eval_minutes * 60
-    window = {"time": start, "tokens": 0, "context": 0.0, "micro": 0, "waited": 0.0}
+def open_csv(path, append, columns):
+    writer = csv.writer(open(path, "a" if append else "w", buffering=1))
+    if not append:
+        writer.writerow(columns)
+    return writer
+
+
+def run(args, c, net, trainer, feeder, clock, sets, device, progress):
+    log = open_csv(os.path.join(args.out, "log.csv"), progress,
+                   ["step", "seconds", "tokens", "lr", "loss", "middle_loss", "grad_norm",
+                    "quantised", "tokens_per_second", "mfu", "data_wait"])
+    evals = open_csv(os.path.join(args.out, "eval.csv"), progress,
+                     ["step", "seconds", "tokens", "set", "quantised", "loss", "exact",
+                      "by_language"])
+    start = progress.get("start", time.time())
+    clock.start = start
+    tokens, step = progress.get("tokens", 0), progress.get("step", 0)
+    stable = insured = False
+    guard = Guard(trainer)
+    now = time.time() - start
+    next_eval = now + args.eval_minutes * 60
+    next_export = now + args.export_minutes * 60
+    window = {"time": time.time(), "tokens": tokens, "context": 0.0, "micro": 0, "waited": 0.0}
     sums = torch.zeros(3, device=device, dtype=torch.float64)
     counts = [0, 0]
     per_micro = args.rows * data.LENGTH
@@ -315,16 +383,16 @@ def run(args, c, net, trainer, feeder, clock, sets, device):
         fraction = clock.fraction()
         if fraction >= 1 or step >= args.max_steps:
             break
-        lr = learning_rate(args, step, fraction)
+        lr = learning_rate(args, step, fraction) * guard.scale
         if not stable and fraction >= 1 - args.warmdown:
             stable = True
             save_weights(os.path.join(args.out, "weights-stable.npz"), trainer, c)
-            torch.save(trainer.state(), os.path.join(args.out, "state.pt"))
             say(f"warm-down begins at step {step}, {tokens:,} tokens")
         if not trainer.quantised and fraction >= args.quantise:
             evaluate()
             trainer.quantised = True
             trainer.refresh()
+            guard.reset()
             say(f"quantisation-aware training begins at step {step}, {tokens:,} tokens")
             evaluate()
         for _ in range(args.micro):
@@ -332,8 +400,8 @@ def run(args, c, net, trainer, feeder, clock, sets, device):
             loss, plain, mid = net.loss(batch)
             (loss / (weight * args.micro)).backward()
             trainer.gather()
-            sums[0] += plain
-            sums[1] += mid
+            sums[0] += plain.detach()
+            sums[1] += mid.detach()
             counts[0] += counted
             counts[1] += middle
             window["context"] += context
@@ -356,8 +424,8 @@ def run(args, c, net, trainer, feeder, clock, sets, device):
                     f"mfu {speed * flops / PEAK_FLOPS:.3f} waited {feeder.waited:.1f} s "
                     f"context {window['context'] / max(1, window['micro']):.0f} "
                     f"fraction {fraction:.3f}")
-            if not np.isfinite(values[0]):
-                raise RuntimeError("the loss is not finite")
+            if step % 20 == 0:
+                guard.look(step, values[0])
             window = {"time": now, "tokens": tokens, "context": 0.0, "micro": 0,
                       "waited": feeder.waited}
             sums.zero_()
@@ -366,10 +434,17 @@ def run(args, c, net, trainer, feeder, clock, sets, device):
             next_eval += args.eval_minutes * 60
             evaluate()
             window["time"], window["tokens"] = time.time(), tokens
-        if not early and time.time() - start > args.early_minutes * 60:
-            early = True
-            save_weights(os.path.join(args.out, "weights-early.npz"), trainer, c)
-            export(args.out, "weights-early.npz", args.tokenizer, "early.gguf", wait=False)
+        if time.time() - start > next_export:  # usable whatever happens later
+            next_export += args.export_minutes * 60
+            save_state(os.path.join(args.out, "state.pt"), trainer,
+                       {"step": step, "tokens": tokens, "start": start})
+            save_weights(os.path.join(args.out, "weights-latest.npz"), trainer, c)
+            export(args.out, "weights-latest.npz", args.tokenizer, "latest.gguf", wait=False)
+            window["time"], window["tokens"] = time.time(), tokens
+        if not insured and fraction >= args.insurance:
+            insured = True
+            save_weights(os.path.join(args.out, "weights-insurance.npz"), trainer, c, bf16=False)
+            export(args.out, "weights-insurance.npz", args.tokenizer, "insurance.gguf", wait=False)
     finish(args, c, trainer, evaluate, tokens, step, start)
 
 
