@@ -18,11 +18,16 @@ constexpr int kOrphanMs = 250;
 constexpr float kSampledTemperature = 0.8F;
 constexpr float kSampledTopP = 0.95F;
 
-Exclusion make_exclusion(const CompletionOptions& options) {
-  auto exclusion = Exclusion::make(options.exclude);
-  if (exclusion.ok()) return std::move(exclusion).value();
-  spdlog::warn("exclude: {}; only the built-in patterns are in force", exclusion.error().message);
-  return Exclusion();
+Exclusion make_exclusion(const CompletionOptions& options, const Workspace& workspace) {
+  auto made = Exclusion::make(options.exclude);
+  if (!made.ok()) {
+    spdlog::warn("exclude: {}; only the built-in patterns are in force", made.error().message);
+  }
+  Exclusion exclusion = made.ok() ? std::move(made).value() : Exclusion();
+  for (const std::string& message : exclusion.add_ignore_files(workspace)) {
+    spdlog::warn("{}", message);
+  }
+  return exclusion;
 }
 
 }  // namespace
@@ -34,7 +39,7 @@ CompleterCore::CompleterCore(GeneratorSource generator, Workspace* workspace, Ex
       gate_(std::make_shared<IoGate>(std::move(executor))),
       delay_(std::move(delay)),
       options_(std::move(options)),
-      exclusion_(make_exclusion(options_)),
+      exclusion_(make_exclusion(options_, *workspace_)),
       gatherer_(workspace_, &exclusion_),
       prompts_(workspace_, &gatherer_) {}
 
@@ -175,7 +180,7 @@ const std::string& CompleterCore::excluded(const DocumentPtr& document) {
   if (state.judged_version != document->version() || state.judged_size != document->text().size()) {
     state.judged_version = document->version();
     state.judged_size = document->text().size();
-    state.excluded = exclusion_.reason(workspace_->relative_path(*document), document->text());
+    state.excluded = exclusion_.reason(*workspace_, *document);
   }
   return state.excluded;
 }
@@ -328,7 +333,7 @@ void CompleterCore::did_accept(const std::string& suggestion_id, size_t accepted
 
 void CompleterCore::set_options(CompletionOptions options) {
   if (options == options_) return;
-  if (options.exclude != options_.exclude) exclusion_ = make_exclusion(options);
+  exclusion_ = make_exclusion(options, *workspace_);
   options_ = std::move(options);
   cache_.clear();
   gatherer_.clear();

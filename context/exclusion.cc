@@ -1,6 +1,9 @@
 #include "context/exclusion.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "context/text.h"
@@ -11,6 +14,7 @@ namespace {
 constexpr size_t kMaxPattern = 4096;
 constexpr size_t kMaxAlternatives = 256;
 constexpr size_t kMaxContent = 1 << 20;
+constexpr size_t kMaxIgnoreFile = 256 << 10;
 
 constexpr std::string_view kBuiltIn[] = {
     // Environments and credential files of common tools.
@@ -301,6 +305,23 @@ std::vector<std::string> Exclusion::add_ignore_file(std::string_view folder,
     }
   }
   return invalid;
+}
+
+std::vector<std::string> Exclusion::add_ignore_files(const Workspace& workspace) {
+  std::vector<std::string> messages;
+  for (const std::string& folder : workspace.folders()) {
+    const std::string path = folder + "/.fimdignore";
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error)) continue;
+    std::ifstream in(path, std::ios::binary);
+    std::string text(kMaxIgnoreFile, '\0');
+    in.read(text.data(), static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
+    for (const std::string& line : add_ignore_file("", text)) {
+      messages.push_back(path + ": '" + line + "' is no valid pattern");
+    }
+  }
+  return messages;
 }
 
 bool Exclusion::excludes_path(std::string_view path) const {

@@ -44,6 +44,10 @@ class Exclusion {
   /// to the workspace ("" for its root). Lines that are no valid pattern are returned.
   std::vector<std::string> add_ignore_file(std::string_view folder, std::string_view text);
 
+  /// Adds `.fimdignore` of each workspace folder, as far as there is one. Returns a message for
+  /// each line that is no valid pattern.
+  std::vector<std::string> add_ignore_files(const Workspace& workspace);
+
   /// `path` relative to the workspace, or absolute: then it is matched as if the workspace were the
   /// root folder.
   bool excludes_path(std::string_view path) const;

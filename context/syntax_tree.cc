@@ -1,13 +1,19 @@
 #include "context/syntax_tree.h"
 
+#include <time.h>
+
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 namespace fimd {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+// The thread's own time: a busy machine (the engine's threads, say) must not cost the tree.
+double cpu_ms() {
+  timespec now = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
 
 struct ParserDeleter {
   void operator()(TSParser* parser) const { ts_parser_delete(parser); }
@@ -38,7 +44,7 @@ const char* read_text(void* payload, uint32_t offset, TSPoint, uint32_t* size) {
 }
 
 bool past_deadline(TSParseState* state) {
-  return Clock::now() > *static_cast<const Clock::time_point*>(state->payload);
+  return cpu_ms() > *static_cast<const double*>(state->payload);
 }
 
 std::string_view node_text(TSNode node, std::string_view text) {
@@ -90,8 +96,7 @@ std::shared_ptr<const SyntaxTree> SyntaxTree::run(const Language& language, std:
   if (parser == nullptr || !ts_parser_set_language(parser.get(), language.grammar())) {
     return nullptr;
   }
-  Clock::time_point deadline =
-      Clock::now() + std::chrono::microseconds(static_cast<int64_t>(timeout_ms * 1000));
+  double deadline = cpu_ms() + timeout_ms;
   const TSInput input = {
       .payload = &text, .read = read_text, .encoding = TSInputEncodingUTF8, .decode = nullptr};
   const TSParseOptions options = {.payload = &deadline, .progress_callback = past_deadline};

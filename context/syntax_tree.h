@@ -32,7 +32,7 @@ TSInputEdit make_edit(std::string_view old_text, size_t begin, size_t old_end,
 
 class SyntaxTree {
  public:
-  /// Null if the text is too large or the parse takes longer than `timeout_ms`.
+  /// Null if the text is too large or the parse takes more CPU time than `timeout_ms`.
   static std::shared_ptr<const SyntaxTree> parse(const Language& language, std::string_view text,
                                                  double timeout_ms);
   /// Equal to a full parse of `text`, which is this tree's text after `edits` in order (each

@@ -2,7 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -146,6 +150,22 @@ TEST_CASE("ignore files hold for their folder") {
   CHECK(exclusion.excludes_path("a/build/x.c"));
   CHECK(exclusion.excludes_path("only.c"));
   CHECK_FALSE(exclusion.excludes_path("a/only.c"));
+}
+
+TEST_CASE("each workspace folder may have an ignore file") {
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("fimd_exclusion_test_" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder / "src");
+  std::ofstream(folder / ".fimdignore") << "src/private_*\n[bad\n";
+  Workspace workspace;
+  workspace.set_folders({folder.string(), "/nowhere/at/all"});
+  Exclusion exclusion;
+  const auto messages = exclusion.add_ignore_files(workspace);
+  REQUIRE(messages.size() == 1);
+  CHECK(messages[0].find("[bad") != std::string::npos);
+  const auto file = Document::open("file://" + (folder / "src/private_x.c").string(), "", 1, "");
+  CHECK(exclusion.reason(workspace, *file) == "excluded path");
+  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("binary, minified and huge contents") {
