@@ -1,9 +1,7 @@
-#include <algorithm>
 #include <cassert>
 #include <string>
 
 #include "kernels/cpu/matrix_impl.h"
-#include "kernels/cpu/parallel.h"
 
 namespace fimd::cpu {
 
@@ -12,8 +10,7 @@ Matrix::~Matrix() = default;
 Matrix::Matrix(Matrix&&) noexcept = default;
 Matrix& Matrix::operator=(Matrix&&) noexcept = default;
 
-Result<Matrix> Matrix::make(DType type, const void* data, int64_t rows, int64_t cols,
-                            ThreadPool* pool) {
+Result<Matrix> Matrix::make(DType type, const void* data, int64_t rows, int64_t cols) {
   const FormatInfo* format = find_format(static_cast<uint32_t>(type));
   if (!format) {
     return Error{ErrorCode::kUnsupported,
@@ -45,19 +42,13 @@ Result<Matrix> Matrix::make(DType type, const void* data, int64_t rows, int64_t 
     return Error{ErrorCode::kResourceExhausted,
                  "no memory for " + std::to_string(bytes) + " bytes of weights"};
   }
-  auto* packed = reinterpret_cast<uint8_t*>(m.packed.data());
-  const auto pack = [&m, packed](int, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i * kPanelRows;
-      const auto n = static_cast<int>(std::min<int64_t>(m.rows - first, kPanelRows));
-      pack_panel(m.type, m.file + m.file_row_bytes * static_cast<size_t>(first), m.file_row_bytes,
-                 n, m.cols, packed + m.layout.panel_bytes * static_cast<size_t>(i));
-    }
-  };
-  if (pool) {
-    parallel_chunks(*pool, m.panels, 32768 / cols + 1, pack);
-  } else {
-    pack(0, 0, m.panels);
+  auto* panel = reinterpret_cast<uint8_t*>(m.packed.data());
+  for (int64_t i = 0; i < m.panels; ++i) {
+    const int64_t first = i * kPanelRows;
+    const int n = static_cast<int>(rows - first < kPanelRows ? rows - first : kPanelRows);
+    pack_panel(type, m.file + m.file_row_bytes * static_cast<size_t>(first), m.file_row_bytes, n,
+               cols, panel);
+    panel += m.layout.panel_bytes;
   }
   return matrix;
 }

@@ -20,10 +20,9 @@ namespace fimd::cpu {
 /// repacked so that SIMD code reads it in order.
 class Matrix {
  public:
-  /// `data` must outlive the matrix (it may be used in place). cols must be a multiple of the
-  /// block. With a pool, its threads share the repacking (about 0.7 ns per weight and thread).
-  static Result<Matrix> make(DType type, const void* data, int64_t rows, int64_t cols,
-                             ThreadPool* pool = nullptr);
+  /// `data` must outlive the matrix (row() reads it). cols must be a multiple of the block.
+  /// Repacking takes about 0.7 ns per weight; matrices may be made on several threads at once.
+  static Result<Matrix> make(DType type, const void* data, int64_t rows, int64_t cols);
 
   Matrix();
   ~Matrix();

@@ -48,7 +48,7 @@ Problem make_problem(DType type, const Case& c) {
 
 std::vector<float> run_matmul(ThreadPool& pool, DType type, const Problem& p, const Case& c,
                               bool bias) {
-  auto w = Matrix::make(type, p.bytes.data(), c.rows, c.cols, &pool);
+  auto w = Matrix::make(type, p.bytes.data(), c.rows, c.cols);
   REQUIRE(w.ok());
   QuantizedActivations x;
   x.assign(pool, p.x.data(), c.tokens, c.cols);
