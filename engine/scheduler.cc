@@ -233,14 +233,17 @@ bool Scheduler::plan() {
     if (budget > 0 && plan_input(*sequence, 1)) --budget;
   }
   bool reading_long = false;
+  bool admitting = true;
   for (const auto& owned : sequences_) {
     Sequence& sequence = *owned;
     if (!may_run(sequence) || sequence.planned > 0 || budget <= 0) continue;
     if (!sequence.admitted) {
+      if (!admitting) continue;
       const std::span<const TokenId> tokens(sequence.tokens);
       const int left = static_cast<int>(tokens.size()) - cache_.matched_length(tokens);
       if (reading_long && left > kShortRemainder) continue;
-      if (!admit(sequence)) break;  // nobody overtakes
+      admitting = admit(sequence);  // nobody overtakes one that must wait for pages
+      if (!admitting) continue;
     }
     if (sequence.done) continue;
     if (sequence.remaining() == 0) {

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
 #include <numeric>
+#include <random>
 
 #include "tests/engine/fakes.h"
 
@@ -255,6 +257,54 @@ TEST_CASE("many requests through a small pool all say the right thing") {
   }
   CHECK(engine.scheduler.cache().evicted_pages() > 0);
   CHECK(engine.scheduler.status().kv_bytes_used <= engine.scheduler.status().kv_bytes_budget);
+}
+
+TEST_CASE("random load: every request ends, and says the right thing if it was let to") {
+  std::map<std::string, std::string> expected;
+  const auto alone = [&](const std::string& prompt) {
+    std::string& text = expected[prompt];
+    if (text.empty()) text = Engine().run(request(prompt, 9))->text;
+    return text;
+  };
+  for (uint32_t seed = 0; seed < 6; ++seed) {
+    std::mt19937 random(seed);
+    const auto below = [&](uint32_t n) { return static_cast<int>(random() % n); };
+    Engine engine(FakeTokenizer(), nullptr, 4, 18 + below(30), 8 + below(16), 60);
+    struct Sent {
+      std::string prompt;
+      GenerationId id = 0;
+      SinkPtr sink;
+    };
+    std::vector<Sent> sent;
+    for (int i = 0; i < 150; ++i) {
+      Sent s;
+      s.prompt = words(1 + below(50), below(3));
+      GenerationRequest r = request(s.prompt, below(4) == 0 ? 0 : 9);
+      if (below(3) == 0) r.lane = std::to_string(below(3));
+      if (below(3) == 0) r.priority = Priority::kBackground;
+      s.sink = engine.submit(r, &s.id);
+      sent.push_back(std::move(s));
+      for (int steps = below(6); steps > 0; --steps) engine.scheduler.step();
+      if (below(4) == 0) {
+        engine.scheduler.cancel(
+            sent[static_cast<size_t>(below(static_cast<uint32_t>(sent.size())))].id);
+      }
+      REQUIRE(engine.scheduler.cache().check() == "");
+    }
+    int steps = 0;
+    while (engine.scheduler.step() && steps < 5000) ++steps;
+    CHECK(steps < 5000);
+    for (const Sent& s : sent) {
+      REQUIRE(s.sink->done());
+      if (!s.sink->result->ok()) {
+        CHECK(s.sink->error() == ErrorCode::kCancelled);
+        CHECK(alone(s.prompt).starts_with(s.sink->text));
+      } else if (s.sink->stats().decoded_tokens > 0) {
+        CHECK(s.sink->text == alone(s.prompt));
+      }
+    }
+    CHECK(engine.scheduler.status().active_requests == 0);
+  }
 }
 
 TEST_CASE("the smallest pools still work") {
