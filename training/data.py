@@ -295,8 +295,8 @@ def bench(args):
         samples += int((start == np.arange(LENGTH, dtype=start.dtype)).sum())
     took = time.time() - began
     loader.close()
-    print(f"{tokens / took:,.0f} tokens/s, {useful / tokens:.3f} counted, {middle / tokens:.4f} middle, "
-          f"{tokens / samples:.0f} tokens per sample", flush=True)
+    print(f"{tokens / took:,.0f} tokens/s, {useful / tokens:.3f} counted, "
+          f"{middle / tokens:.4f} middle, {tokens / samples:.0f} tokens per sample", flush=True)
 
 
 def main():

@@ -137,7 +137,7 @@ def make_block(c, mode):
 
 
 def make_head(c, z_loss):
-    """Final norm, logits and loss: (loss to minimise, plain loss sum, middle loss sum, right tokens)."""
+    """Final norm, logits and loss: (loss to minimise, plain loss sum, middle loss sum)."""
 
     def head(x, d, final, emb, target, weight, middle):
         h = rms(x + d, final, c.eps).view(-1, c.hidden)

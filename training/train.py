@@ -203,7 +203,8 @@ class Guard:
         for g in (*self.trainer.grad.values(), *self.trainer.sum.values()):
             g.zero_()
         self.scale *= 0.6
-        say(f"step {step}: loss {loss:.3f} diverges; back to a snapshot, learning rate x{self.scale:.2f}")
+        say(f"step {step}: loss {loss:.3f} diverges; back to a snapshot, "
+            f"learning rate x{self.scale:.2f}")
         return True
 
 
