@@ -12,7 +12,7 @@ namespace fimd {
 namespace {
 
 // Opening may take a moment; a keystroke may not.
-constexpr double kOpenParseMs = 1000;
+constexpr double kOpenParseMs = 500;
 constexpr double kEditParseMs = 60;
 
 }  // namespace
