@@ -314,11 +314,9 @@ return {
       e:wait_ghost()
       e:settle()
       local offer = h.offered(e)
-      local range = offer.item.range
-      local line = e:lines()[2]
-      local expected = line:sub(1, range.start.character) .. offer.text .. line:sub(range['end'].character + 1)
       e:input('<Tab>')
-      e:wait_text('values = [3, 1, 2]\n' .. expected)
+      e:wait_text('values = [3, 1, 2]\n' .. offer.head .. offer.text .. offer.rest)
+      h.check(not offer.text:find('%)$') or offer.rest == '', 'a doubled bracket')
     end,
   },
   {

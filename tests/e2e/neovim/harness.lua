@@ -118,18 +118,21 @@ function M.last_offer(e)
   end
 end
 
---- What the daemon's newest offer means for the cursor line: text before its range, its text, and the
---- line after its range. Positions are bytes: the daemon takes utf-8 of Neovim.
+--- What the daemon's newest offer means for its line, in bytes: the line before the range, the text,
+--- what of it is typed already, and the line after the range.
 function M.offered(e)
   local item = M.last_offer(e)
   M.check(item, 'the daemon offered nothing')
-  local row = item.range.start.line
-  local line = e:lines()[row + 1]
+  local line = e:lines()[item.range.start.line + 1]
   local cursor = e:lua('return vim.api.nvim_win_get_cursor(0)')
+  local encoding = e:lua('return vim.lsp.get_clients({ bufnr = 0 })[1].offset_encoding')
+  local first = vim.str_byteindex(line, encoding, item.range.start.character, false)
+  local last = vim.str_byteindex(line, encoding, item.range['end'].character, false)
   return {
     text = item.insertText,
-    head = line:sub(1, item.range.start.character),
-    typed = line:sub(item.range.start.character + 1, cursor[2]),
+    head = line:sub(1, first),
+    typed = line:sub(first + 1, cursor[2]),
+    rest = line:sub(last + 1),
     item = item,
   }
 end

@@ -189,7 +189,7 @@ return {
       e:type('for name in ')
       h.ghost(e)
       local status = vim.system({ vim.env.FIMD_E2E_BIN, 'status' }, { text = true }):wait()
-      local pid = tonumber(status.stdout:match('pid (%d+)') or status.stdout:match('"pid": ?(%d+)'))
+      local pid = tonumber(status.stdout:match('process (%d+)'))
       h.check(pid, 'no pid in: ' .. status.stdout)
       vim.uv.kill(pid, 'sigkill')
       local typed = 'list_files("x"):\n    print(name)\nfor other in '
@@ -204,8 +204,8 @@ return {
           return true
         end
         e:input(' <BS>')
-        vim.wait(400, function()
-          return e:ghost() ~= nil
+        vim.wait(500, function()
+          return h.last_offer(e) ~= nil
         end, 20)
       end, 30000)
       at_rest(e)
