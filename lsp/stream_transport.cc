@@ -115,7 +115,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
 
  private:
   void read() {
-    if (!open_ || closing_ || reading_ || paused_ || congested()) return;
+    if (!open_ || closing_ || reading_ || feeding_ || paused_ || congested()) return;
     if (!handlers_.message) return;  // not started
     reading_ = true;
     in_.async_read_some(asio::buffer(buffer_),
@@ -138,6 +138,9 @@ class Stream : public std::enable_shared_from_this<Stream> {
       }
       return;
     }
+    // Handlers may call pause_reading(false), and asio tries to read at once: not into the buffer
+    // that is being taken apart.
+    feeding_ = true;
     framer_.feed({buffer_.data(), n}, [this](FrameEvent event) {
       if (!open_ || closing_) return;
       if (event.kind == FrameEvent::Kind::kMessage) {
@@ -146,6 +149,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
         handlers_.framing_error(event);
       }
     });
+    feeding_ = false;
     if (framer_.dead()) {
       close_after_flush();
       return;
@@ -222,6 +226,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::string writing_;  // frames being written
   bool open_ = true;
   bool reading_ = false;
+  bool feeding_ = false;  // buffer_ is in use
   bool closing_ = false;
   bool muted_ = false;
   bool paused_ = false;

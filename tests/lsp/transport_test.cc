@@ -42,6 +42,7 @@ struct Pair {
   std::vector<std::string> errors;
   std::optional<Status> closed;
   bool drained = false;
+  std::function<void()> on_message;
 
   explicit Pair(StreamLimits limits = {}) {
     std::signal(SIGPIPE, SIG_IGN);
@@ -49,7 +50,11 @@ struct Pair {
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     other = ends[1];
     transport = make_stream_transport(io, ends[0], ends[0], limits);
-    transport->start({.message = [this](std::string m) { messages.push_back(std::move(m)); },
+    transport->start({.message =
+                          [this](std::string m) {
+                            messages.push_back(std::move(m));
+                            if (on_message) on_message();
+                          },
                       .framing_error = [this](const FrameEvent& e) { errors.push_back(e.text); },
                       .closed = [this](Status s) { closed = std::move(s); },
                       .drained = [this] { drained = true; }});
@@ -82,6 +87,19 @@ TEST_CASE("messages go both ways over a socket") {
   ::close(std::exchange(p.other, -1));
   REQUIRE(run_until(p.io, [&] { return p.closed.has_value(); }));
   CHECK(p.closed->ok());
+}
+
+TEST_CASE("a handler that resumes reading does not disturb the messages that came with its own") {
+  Pair p;
+  const std::string more = frame(std::string(100, 'm'));
+  p.on_message = [&] {
+    if (p.messages.size() == 1) p.write(more);
+    p.transport->pause_reading(false);
+  };
+  p.write(frame("one") + frame("two") + frame("three"));
+  REQUIRE(run_until(p.io, [&] { return p.messages.size() + p.errors.size() >= 4; }));
+  CHECK(p.errors.empty());
+  CHECK(p.messages == std::vector<std::string>{"one", "two", "three", std::string(100, 'm')});
 }
 
 TEST_CASE("an end in the middle of a message is told") {
