@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include <chrono>
+#include <ctime>
 #include <random>
 #include <thread>
 
@@ -133,11 +133,11 @@ TEST_CASE("text of one repeated character encodes in less than quadratic time") 
     std::string text;
     while (text.size() < (1U << 20)) text += atom;
     CAPTURE(atom);
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // processor time: the machine may be busy
     const std::vector<TokenId> ids = encode(*t, text);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    const double took = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     CHECK(decode(*t, ids) == text);
-    CHECK(took.count() < 20.0);  // quadratic: hours; here: well below a second
+    CHECK(took < 20.0);  // quadratic: hours; here: well below a second
   }
 }
 
