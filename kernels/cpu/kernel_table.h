@@ -33,6 +33,7 @@ struct QuantTile {
   int n_tokens;       // <= T; the rest is padding and not stored
   int n_rows;         // <= 16
   const float* bias;  // for these rows, or null
+  bool cold;          // the weights are probably not in the cache: fetch ahead
 };
 
 struct FloatTile {

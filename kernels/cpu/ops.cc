@@ -61,6 +61,7 @@ void quant_panel(const Kernels& kernel, const MatmulTask& task, const QuantizedA
   tile.y_stride = w.rows;
   const auto* gemm = kernel.quant_gemm[quant_kind(w.type)];
   for (int64_t i = 0; i < x.tiles(); ++i) {
+    tile.cold = i == 0;
     tile.n_tokens = x.tokens_in(i);
     tile.x = x.tile_codes(i);
     tile.aux = x.tile_aux(i);

@@ -6,15 +6,24 @@
 
 struct ElemF32 {
   using T = float;
+  static constexpr int kAhead = 0;  // elements to prefetch ahead of their use
   static Simd::F load(const T* p) { return Simd::load(p); }
 };
 struct ElemF16 {
   using T = uint16_t;
+  static constexpr int kAhead = 0;
   static Simd::F load(const T* p) { return Simd::load_half(p); }
 };
 struct ElemBF16 {
   using T = uint16_t;
+  static constexpr int kAhead = 0;
   static Simd::F load(const T* p) { return Simd::load_bf16(p); }
+};
+
+/// The same as weights, which are read once from memory.
+template <class Elem>
+struct Streamed : Elem {
+  static constexpr int kAhead = 12288 / sizeof(typename Elem::T);
 };
 
 /// A register tile: kRows x (kVectors * kLanes), C started from `c` if kAccumulate.
@@ -29,6 +38,7 @@ inline void gemm_registers(const float* a, int64_t lda, const typename Elem::T* 
     }
   }
   for (int64_t i = 0; i < k; ++i) {
+    if constexpr (Elem::kAhead > 0) __builtin_prefetch(b + i * ldb + Elem::kAhead);
     Simd::F bv[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) bv[v] = Elem::load(b + i * ldb + v * Simd::kLanes);
@@ -96,8 +106,8 @@ template <class Elem>
 void float_tile(const FloatTile& a) {
   const auto* weights = static_cast<const typename Elem::T*>(a.weights);
   float c[kMaxTile * kPanelRows];
-  gemm<Elem, false>(a.n_tokens, kPanelRows, a.cols, a.x, a.x_stride, weights, kPanelRows, c,
-                    kPanelRows);
+  gemm<Streamed<Elem>, false>(a.n_tokens, kPanelRows, a.cols, a.x, a.x_stride, weights, kPanelRows,
+                              c, kPanelRows);
   for (int t = 0; t < a.n_tokens; ++t) {
     for (int r = 0; r < a.n_rows; ++r) {
       a.y[t * a.y_stride + r] = c[t * kPanelRows + r] + (a.bias ? a.bias[r] : 0.0f);

@@ -10,10 +10,9 @@
 constexpr int kParts = kPanelRows / Simd::kLanes;
 constexpr int kPartBytes = 4 * Simd::kLanes;
 
-// With few tokens, reading the weights is the work. The hardware's prefetchers stop at every 4 KiB
-// page and the arithmetic leaves few loads in flight, so weights are asked for well ahead (measured
-// on Zen 5: 4 KiB ahead is worth 1.6x, 12 KiB 2x, 32 KiB no more).
-constexpr int kPrefetchTokens = 8;
+// The hardware's prefetchers stop at every 4 KiB page and the arithmetic leaves few loads in
+// flight, so weights not yet in the cache are asked for well ahead (measured for one token on Zen
+// 5: 4 KiB ahead is worth 1.6x, 12 KiB 2x, 32 KiB no more).
 constexpr int kPrefetchBytes = 12288;
 
 struct BlockScales {
@@ -125,7 +124,7 @@ void quant_tile(const QuantTile& a) {
     for (int t = 0; t < T; ++t) y[t] = Simd::zero();
 
     for (int64_t block = 0; block < a.blocks; ++block) {
-      if constexpr (T <= kPrefetchTokens) {
+      if (a.cold) {
         const uint8_t* ahead = a.codes + block * Format::kCodeBytes + kPrefetchBytes;
 #pragma GCC unroll 8
         for (int i = 0; i < Format::kCodeBytes / kParts; i += 64) __builtin_prefetch(ahead + i);
