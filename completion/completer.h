@@ -78,8 +78,9 @@ struct CompletionReport {
   double gather_ms = 0;
   double total_ms = 0;
   double first_text_ms = 0;
-  std::string outcome;   // "shown", or the filter or rule that emptied it
-  std::string ended_by;  // the stop rule or reason that ended the generation
+  std::string outcome;      // "shown", or the filter or rule that emptied it
+  double mean_logprob = 0;  // of the first suggestion's tokens
+  std::string ended_by;     // the stop rule or reason that ended the generation
 };
 
 struct CompletionResult {

@@ -223,6 +223,7 @@ void CompleterCore::conclude(const PendingPtr& pending) {
       why = "nothing new";
       continue;
     }
+    if (result.suggestions.empty()) pending->report.mean_logprob = candidate.mean_logprob;
     result.suggestions.push_back(std::move(*suggestion));
   }
   pending->report.outcome = result.suggestions.empty() ? why : "shown";
