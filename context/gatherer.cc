@@ -143,6 +143,9 @@ std::vector<Candidate> Gatherer::State::rank(const Document& current, size_t off
   // Words of the first lines, where imports are, as far as they could be a file's name.
   const std::vector<std::string_view> head = identifiers(lines_around(current, 0, 0, 80));
 
+  const std::string own_path = workspace->relative_path(current);
+  const std::string_view own = stem(own_path);
+
   std::vector<Candidate> candidates;
   for (auto& [uri, entry] : index.documents()) {
     if (!entry.usable || uri == current.uri()) continue;
@@ -150,8 +153,11 @@ std::vector<Candidate> Gatherer::State::rank(const Document& current, size_t off
     double factor = other.language() == current.language() ? 1.0 : kOtherLanguage;
     if (workspace->find(uri) == nullptr) factor *= kClosed;
     const std::string_view module = stem(entry.path);
+    // Imported, or the other half of a pair: lexer.h of lexer.cc, lexer_test.cc of lexer.cc.
     const bool imported =
-        module.size() >= 3 && std::find(head.begin(), head.end(), module) != head.end();
+        module.size() >= 3 && (std::find(head.begin(), head.end(), module) != head.end() ||
+                               (own.size() >= 3 && (own.find(module) != std::string_view::npos ||
+                                                    module.find(own) != std::string_view::npos)));
     for (Window& window : entry.windows) {
       double shared = 0;
       auto have = window.terms.begin();

@@ -295,6 +295,24 @@ TEST_CASE("excluded files and secrets never get in") {
   }
 }
 
+TEST_CASE("an imported file and the other half of a pair go before others alike") {
+  Fixture f;
+  const auto library = [](const std::string& tag) {
+    return "int area_" + tag + "(int width, int height) {\n  return width * height + kOffset;\n}\n";
+  };
+  f.open("box.h", library("box"));
+  f.open("zebra.h", library("zebra"));
+  f.open("aardvark.h", library("aardvark"));
+  const DocumentPtr user = f.open(
+      "box.cc", "#include \"zebra.h\"\n\nint twice(int width, int height) {\n  return 2\n}\n");
+  GathererOptions options;
+  options.max_snippets = 2;
+  Gatherer gatherer(&f.workspace, &f.exclusion, options);
+  auto chosen = paths(gatherer.gather(user, f.at(user, "return 2"), 1000, count_words));
+  std::sort(chosen.begin(), chosen.end());
+  CHECK(chosen == std::vector<std::string>{"box.h", "zebra.h"});
+}
+
 TEST_CASE("recently closed documents still help; closed for good they do not") {
   Fixture f;
   const DocumentPtr shapes = f.open("shapes.py", kShapes);
