@@ -70,8 +70,7 @@ Status CpuBackend::load_weights(const std::function<void(double)>& progress) {
     const Weight* from;
     cpu::Matrix* to;
   };
-  std::vector<Job> jobs = {{&spec_.embedding, &embedding_}};
-  if (!spec_.tied) jobs.push_back({&spec_.output, &output_});
+  std::vector<Job> jobs = {{&spec_.output, &output_}};
   output_norm_ = to_floats(spec_.output_norm.weight);
   layers_.resize(spec_.blocks.size());
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -95,6 +94,7 @@ Status CpuBackend::load_weights(const std::function<void(double)>& progress) {
                              {&mlp.up, &layer.up},
                              {&mlp.down, &layer.down}});
   }
+  embedding_row_bytes_ = spec_.embedding.bytes / static_cast<size_t>(spec_.vocab);
   size_t total = 0;
   for (const Job& job : jobs) total += job.from->bytes;
 
@@ -231,7 +231,10 @@ Status CpuBackend::gather_batch(std::span<const StepInput> batch) {
                      "token " + std::to_string(token) + " is not in the model's vocabulary"};
       }
       positions_[static_cast<size_t>(n_rows_)] = input.first + i;
-      embedding_.row(token, x_.data() + static_cast<size_t>(n_rows_) * hidden);
+      // Straight from the file: only the rows of words in use are ever read.
+      dequantize(spec_.embedding.type,
+                 spec_.embedding.data + static_cast<size_t>(token) * embedding_row_bytes_,
+                 spec_.hidden, x_.data() + static_cast<size_t>(n_rows_) * hidden);
     }
   }
   return {};
@@ -334,7 +337,7 @@ Status CpuBackend::forward(std::span<const StepInput> batch, std::span<Sampled> 
   quantized_.assign(pool_, x_.data(), n_rows_, spec_.hidden);
   const size_t needed = static_cast<size_t>(n_rows_) * static_cast<size_t>(spec_.vocab);
   if (logits_.size() < needed) logits_.resize(needed);
-  cpu::matmul(pool_, spec_.tied ? embedding_ : output_, quantized_, nullptr, logits_.data());
+  cpu::matmul(pool_, output_, quantized_, nullptr, logits_.data());
   assert(outputs.size() >= static_cast<size_t>(n_rows_));
   size_t row = 0;
   for (const StepInput& input : batch) {

@@ -84,8 +84,8 @@ class CpuBackend final : public Backend {
   int max_batch_tokens_;
   KvGeometry geometry_;
 
-  cpu::Matrix embedding_;
-  cpu::Matrix output_;  // empty when tied
+  size_t embedding_row_bytes_ = 0;
+  cpu::Matrix output_;
   std::vector<float> output_norm_;
   std::vector<Layer> layers_;
   Arena kv_memory_;

@@ -1,6 +1,8 @@
 #include "engine/gguf.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <random>
@@ -157,6 +159,10 @@ TEST_CASE("files that are not models get clear errors") {
   CHECK(GgufFile::open("/nonexistent/model.gguf").error().code == ErrorCode::kNotFound);
   CHECK(GgufFile::open("/tmp").error().code == ErrorCode::kInvalidArgument);
   CHECK(GgufFile::open("/dev/null").error().code == ErrorCode::kInvalidArgument);
+  const std::string pipe = "/tmp/fimd_gguf_test_pipe_" + std::to_string(::getpid());
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(GgufFile::open(pipe).error().code == ErrorCode::kInvalidArgument);
+  ::unlink(pipe.c_str());
   const auto text = GgufFile::open("CMakeLists.txt");
   CHECK(text.error().message.find("not a GGUF file") != std::string::npos);
 }
