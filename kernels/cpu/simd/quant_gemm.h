@@ -115,53 +115,69 @@ inline Simd::I start(int32_t minus_8_sum) {
   if constexpr (kShift > 0) return Simd::shl<kShift>(Simd::iset1(minus_8_sum));
 }
 
+/// y += one block of one part of the panel times T tokens.
+template <class Format, int T>
+inline void quant_block(const QuantTile& a, int64_t block, int part, Simd::F* y) {
+  using F = Simd::F;
+  Simd::B w[8];
+  Format::decode(a.codes + block * Format::kCodeBytes + part * kPartBytes, w);
+  const BlockScales s = Format::scales(a.scales, block, part);
+  const int8_t* x = a.x + block * T * kBlockCols;
+  const float* dx = static_cast<const float*>(a.aux) + block * T * kAuxWords;
+  const int32_t* sums = static_cast<const int32_t*>(a.aux) + block * T * kAuxWords + 2 * T;
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+    const int8_t* xt = x + t * kBlockCols;
+    const F d = Simd::set1(dx[t]);
+    if constexpr (Format::kTwoScales) {
+      const auto lo =
+          Simd::dot<Format::kMaxCode, 0, 4>(w, xt, start<Format::kOffsetShift>(sums[T + t]));
+      const auto hi =
+          Simd::dot<Format::kMaxCode, 4, 4>(w, xt, start<Format::kOffsetShift>(sums[2 * T + t]));
+      y[t] = Simd::fma(Simd::to_float(lo), Simd::mul(s.d, d), y[t]);
+      y[t] = Simd::fma(Simd::to_float(hi), Simd::mul(s.d2, d), y[t]);
+    } else {
+      const auto all =
+          Simd::dot<Format::kMaxCode, 0, 8>(w, xt, start<Format::kOffsetShift>(sums[t]));
+      y[t] = Simd::fma(Simd::to_float(all), Simd::mul(s.d, d), y[t]);
+    }
+    if constexpr (Format::kHasMin) y[t] = Simd::fma(s.m, Simd::set1(dx[T + t]), y[t]);
+  }
+}
+
+/// Where a vector is narrower than the panel, few tokens take all its parts in one pass over the
+/// weights; many tokens take one part at a time, as their sums fill the registers.
 template <class Format, int T>
 void quant_tile(const QuantTile& a) {
   using F = Simd::F;
-  for (int part = 0; part < kParts && part * Simd::kLanes < a.n_rows; ++part) {
-    F y[T];
+  constexpr int kTogether = kParts * T <= 8 ? kParts : 1;
+  for (int first = 0; first < kParts; first += kTogether) {
+    F y[kTogether][T];
+#pragma GCC unroll 4
+    for (int p = 0; p < kTogether; ++p) {
 #pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) y[t] = Simd::zero();
-
+      for (int t = 0; t < T; ++t) y[p][t] = Simd::zero();
+    }
     for (int64_t block = 0; block < a.blocks; ++block) {
-      if (a.cold) {
+      if (a.cold && first == 0) {
         const uint8_t* ahead = a.codes + block * Format::kCodeBytes + kPrefetchBytes;
 #pragma GCC unroll 8
-        for (int i = 0; i < Format::kCodeBytes / kParts; i += 64) __builtin_prefetch(ahead + i);
+        for (int i = 0; i < Format::kCodeBytes; i += 64) __builtin_prefetch(ahead + i);
         __builtin_prefetch(a.scales + block * 32 + kPrefetchBytes);
       }
-      Simd::B w[8];
-      Format::decode(a.codes + block * Format::kCodeBytes + part * kPartBytes, w);
-      const BlockScales s = Format::scales(a.scales, block, part);
-      const int8_t* x = a.x + block * T * kBlockCols;
-      const float* dx = static_cast<const float*>(a.aux) + block * T * kAuxWords;
-      const int32_t* sums = static_cast<const int32_t*>(a.aux) + block * T * kAuxWords + 2 * T;
+#pragma GCC unroll 4
+      for (int p = 0; p < kTogether; ++p) quant_block<Format, T>(a, block, first + p, y[p]);
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < kTogether; ++p) {
+      const int row = (first + p) * Simd::kLanes;
+      const int n = a.n_rows - row < Simd::kLanes ? a.n_rows - row : Simd::kLanes;
+      if (n <= 0) return;
+      const F bias = a.bias ? Simd::load_n(a.bias + row, n) : Simd::zero();
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) {
-        const int8_t* xt = x + t * kBlockCols;
-        const F d = Simd::set1(dx[t]);
-        if constexpr (Format::kTwoScales) {
-          const auto lo =
-              Simd::dot<Format::kMaxCode, 0, 4>(w, xt, start<Format::kOffsetShift>(sums[T + t]));
-          const auto hi = Simd::dot<Format::kMaxCode, 4, 4>(
-              w, xt, start<Format::kOffsetShift>(sums[2 * T + t]));
-          y[t] = Simd::fma(Simd::to_float(lo), Simd::mul(s.d, d), y[t]);
-          y[t] = Simd::fma(Simd::to_float(hi), Simd::mul(s.d2, d), y[t]);
-        } else {
-          const auto all =
-              Simd::dot<Format::kMaxCode, 0, 8>(w, xt, start<Format::kOffsetShift>(sums[t]));
-          y[t] = Simd::fma(Simd::to_float(all), Simd::mul(s.d, d), y[t]);
-        }
-        if constexpr (Format::kHasMin) y[t] = Simd::fma(s.m, Simd::set1(dx[T + t]), y[t]);
+        if (t < a.n_tokens) Simd::store_n(a.y + t * a.y_stride + row, Simd::add(y[p][t], bias), n);
       }
-    }
-
-    const int row = part * Simd::kLanes;
-    const int n = a.n_rows - row < Simd::kLanes ? a.n_rows - row : Simd::kLanes;
-    const F bias = a.bias ? Simd::load_n(a.bias + row, n) : Simd::zero();
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t) {
-      if (t < a.n_tokens) Simd::store_n(a.y + t * a.y_stride + row, Simd::add(y[t], bias), n);
     }
   }
 }
