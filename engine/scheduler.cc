@@ -1,10 +1,8 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
-#include <atomic>
-#include <optional>
 
-#include "engine/text_stream.h"
+#include "engine/sequence.h"
 #include "support/log.h"
 
 namespace fimd {
@@ -21,44 +19,6 @@ constexpr int kShortRemainder = 16;
 
 constexpr const char* kCacheFull = "the KV cache is full; raise its budget";
 }  // namespace
-
-/// What other threads may touch of a request.
-struct Scheduler::Ticket {
-  GenerationId id = 0;
-  std::string lane;
-  std::atomic<bool> cancelled = false;
-  std::atomic<bool> superseded = false;
-};
-
-struct Scheduler::Sequence {
-  std::shared_ptr<Ticket> ticket;
-  GenerationRequest request;
-  Stopwatch since_submit;
-
-  std::vector<TokenId> tokens;  // the prompt, then what was generated
-  int prompt_tokens = 0;
-  int computed = 0;            // positions below have their keys and values in `pages`
-  std::vector<int32_t> pages;  // used by this sequence
-  bool admitted = false;
-  int promised_pages = 0;
-  int planned = 0;  // tokens in the coming forward pass
-
-  std::optional<TextStream> stream;
-  std::vector<TokenId> taken_back;  // what healing removed from the prompt
-  std::vector<TokenId> allowed;     // for healing
-  std::vector<TokenId> stops;       // control tokens that end it
-  SampleSpec sample;
-  int new_tokens = 0;  // generated beyond what healing took back
-
-  GenerationStats stats;
-  double started_ms = -1;
-  double first_sample_ms = 0;
-  bool done = false;
-
-  bool generates() const { return request.params.max_tokens > 0 && request.sink != nullptr; }
-  bool interactive() const { return request.priority == Priority::kInteractive; }
-  int remaining() const { return static_cast<int>(tokens.size()) - computed; }
-};
 
 Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, PromptEncoder& encoder,
                      const SchedulerOptions& options)
@@ -187,13 +147,6 @@ void Scheduler::start(SequencePtr owned) {
   sequence.taken_back = std::move(encoded->taken_back);
   sequence.prompt_tokens = static_cast<int>(sequence.tokens.size());
   sequence.stats.prompt_tokens = sequence.prompt_tokens;
-  const int64_t least = int64_t{sequence.prompt_tokens} + (sequence.generates() ? 1 : 0);
-  if (least > options_.context_length) {
-    return fail(sequence, {ErrorCode::kInvalidArgument,
-                           "the prompt has " + std::to_string(sequence.prompt_tokens) +
-                               " tokens, more than the context of " +
-                               std::to_string(options_.context_length)});
-  }
   for (const std::string& name : params.stop_controls) {
     const auto id = tokenizer_.control_id(name);
     if (!id) {
@@ -206,6 +159,13 @@ void Scheduler::start(SequencePtr owned) {
   sequence.sample.extra = sequence.stops;
   sequence.stream.emplace(std::move(encoded->healed), params.stop);
   prepare_sample(sequence);
+  const size_t least = sequence.tokens.size() + (sequence.generates() ? 1 : 0);
+  if (least > static_cast<size_t>(options_.context_length)) {
+    fail(sequence,
+         {ErrorCode::kInvalidArgument, "the prompt has " + std::to_string(sequence.tokens.size()) +
+                                           " tokens, more than the context of " +
+                                           std::to_string(options_.context_length)});
+  }
 }
 
 void Scheduler::drop_cancelled() {

@@ -34,6 +34,9 @@
 
 namespace fimd {
 
+struct Sequence;
+struct Ticket;
+
 struct SchedulerOptions {
   int context_length = 0;   // tokens a sequence may have
   int prefill_chunk = 128;  // tokens of a prompt in one step, at most
@@ -68,8 +71,6 @@ class Scheduler {
   const PrefixCache& cache() const { return cache_; }
 
  private:
-  struct Sequence;
-  struct Ticket;
   using SequencePtr = std::unique_ptr<Sequence>;
 
   void take_mail();
