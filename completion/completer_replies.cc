@@ -212,7 +212,7 @@ void CompleterCore::conclude(const PendingPtr& pending) {
   }
 
   CompletionResult result;
-  std::string_view why = pending->dropped_by.empty() ? "blank" : pending->dropped_by;
+  std::string why = pending->dropped_by.empty() ? "blank" : pending->dropped_by;
   for (const CachedCandidate& candidate : candidates) {
     if (!invoked && candidate.mean_logprob < options_.min_mean_logprob) {
       why = "low confidence";
