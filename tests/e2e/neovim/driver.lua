@@ -17,32 +17,89 @@ local function keys_of(text)
   return (text:gsub('<', '<LT>'):gsub('\n', '<CR>'):gsub('\t', '<Tab>'))
 end
 
----@param options { nvim: string, plugin: string?, init: string?, env: table<string, string>, cwd: string }
+---@param options { nvim: string, plugin: string? }
+---@return string[]
+local function arguments(options)
+  local list = { options.nvim, '--clean', '-n' }
+  -- Looking for a Python with Neovim's module takes a second in each Python file.
+  vim.list_extend(list, { '--cmd', 'let g:loaded_python3_provider = 0' })
+  vim.list_extend(list, { '--cmd', 'luafile ' .. here .. '/spy.lua' })
+  if options.plugin then
+    vim.list_extend(list, { '--cmd', 'set runtimepath^=' .. options.plugin })
+  end
+  return list
+end
+
+---@param options { nvim: string }
+local function runtime(options)
+  return vim.fn.resolve(vim.fs.normalize(options.nvim .. '/../../share/nvim/runtime'))
+end
+
+function Editor:prepare(init)
+  self:wait('the end of its start', 'return vim.v.vim_did_enter == 1')
+  self:lua('vim.o.shortmess = vim.o.shortmess .. "I"; vim.o.more = false')
+  if init then
+    self:lua(init)
+  end
+end
+
+---@param options { nvim: string, plugin: string?, init: string?, cwd: string }
 ---@return Editor
 function M.start(options)
-  local runtime = vim.fs.normalize(options.nvim .. '/../../share/nvim/runtime')
-  local cmd = { options.nvim, '--clean', '--embed', '--headless', '-n' }
-  -- Looking for a Python with Neovim's module takes a second in each Python file.
-  vim.list_extend(cmd, { '--cmd', 'let g:loaded_python3_provider = 0' })
-  vim.list_extend(cmd, { '--cmd', 'luafile ' .. here .. '/spy.lua' })
-  if options.plugin then
-    vim.list_extend(cmd, { '--cmd', 'set runtimepath^=' .. options.plugin })
-  end
   local self = setmetatable({ stderr = {} }, Editor)
-  self.job = vim.fn.jobstart(cmd, {
+  self.job = vim.fn.jobstart(vim.list_extend(arguments(options), { '--embed', '--headless' }), {
     rpc = true,
     cwd = options.cwd,
-    env = vim.tbl_extend('force', options.env, { VIMRUNTIME = vim.fn.resolve(runtime) }),
+    env = { VIMRUNTIME = runtime(options) },
     on_stderr = function(_, data)
       vim.list_extend(self.stderr, data)
     end,
   })
   assert(self.job > 0, 'cannot start ' .. options.nvim)
-  self:lua('vim.o.shortmess = vim.o.shortmess .. "I"; vim.o.more = false; vim.o.columns = 100')
-  if options.init then
-    self:lua(options.init)
-  end
+  self:prepare(options.init)
   return self
+end
+
+---@return string output
+local function tmux(socket, ...)
+  local result = vim.system({ 'tmux', '-u', '-f', '/dev/null', '-S', socket, ... }, { text = true }):wait(10000)
+  assert(result.code == 0, ('tmux %s: %s'):format(table.concat({ ... }, ' '), result.stderr))
+  return result.stdout
+end
+
+--- The same in a terminal, whose screen can be looked at.
+---@param options { nvim: string, plugin: string?, init: string?, cwd: string }
+---@return Editor
+function M.start_in_terminal(options)
+  local self = setmetatable({ stderr = {}, tmux = options.cwd .. '/tmux' }, Editor)
+  local listen = options.cwd .. '/nvim.sock'
+  local command = { 'env', 'VIMRUNTIME=' .. runtime(options) }
+  vim.list_extend(command, arguments(options))
+  vim.list_extend(command, { '--listen', listen })
+  local shell = {}
+  for _, word in ipairs(command) do
+    shell[#shell + 1] = vim.fn.shellescape(word)
+  end
+  tmux(self.tmux, 'new-session', '-d', '-x', '100', '-y', '24', '-c', options.cwd, table.concat(shell, ' '))
+  local ok = vim.wait(M.default_timeout_ms, function()
+    local connected, channel = pcall(vim.fn.sockconnect, 'pipe', listen, { rpc = true })
+    self.job = connected and channel or nil
+    return connected and channel > 0
+  end, 20)
+  assert(ok, 'no Neovim in the terminal')
+  self:prepare(options.init)
+  return self
+end
+
+--- Types into the terminal.
+function Editor:press(...)
+  tmux(self.tmux, 'send-keys', ...)
+end
+
+--- The lines of the terminal's screen, with colours and attributes as escape sequences if asked for.
+function Editor:screen(with_attributes)
+  local output = tmux(self.tmux, 'capture-pane', '-p', unpack(with_attributes and { '-e' } or {}))
+  return vim.split(output, '\n', { plain = true })
 end
 
 --- Runs Lua code in the editor and returns its value.
@@ -137,6 +194,11 @@ end
 
 function Editor:stop()
   pcall(vim.rpcnotify, self.job, 'nvim_command', 'qall!')
+  if self.tmux then
+    vim.wait(200)
+    pcall(tmux, self.tmux, 'kill-server')
+    return
+  end
   if vim.fn.jobwait({ self.job }, 3000)[1] == -1 then
     vim.fn.jobstop(self.job)
   end

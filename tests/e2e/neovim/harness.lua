@@ -48,6 +48,7 @@ end
 ---@field open? string
 ---@field options? string Lua table of setup options
 ---@field before? string Lua code to run before setup
+---@field terminal? boolean In a real terminal.
 ---@field run fun(e: Editor)
 
 ---@param setup table
@@ -68,11 +69,10 @@ function M.run(setup, test)
   init = init:gsub('FIMD', function()
     return ('%q'):format(vim.env.FIMD_E2E_BIN)
   end)
-  local editor = driver.start({
+  local editor = driver[test.terminal and 'start_in_terminal' or 'start']({
     nvim = setup.nvim,
     plugin = setup.plugin,
     init = journal_init .. (test.before or '') .. '\n' .. init,
-    env = {},
     cwd = dir,
   })
   local ok, message = xpcall(function()
@@ -108,12 +108,17 @@ function M.check(condition, what)
   end
 end
 
---- The newest reply that offered something.
+function M.last_reply(e)
+  local replies = e:lua('return wire.replies()')
+  return replies[#replies]
+end
+
+--- The first item of the newest reply that has one.
 function M.last_offer(e)
   local replies = e:lua('return wire.replies()')
   for i = #replies, 1, -1 do
     if #replies[i].items > 0 then
-      return replies[i].items[1], replies[i]
+      return replies[i].items[1]
     end
   end
 end
