@@ -221,6 +221,7 @@ return {
       e:lua([[require('fimd').setup({ cmd = { '/nonexistent/fimd', 'lsp' } })]])
       e:edit('main.py')
       e:edit('other.py')
+      e:wait('the message', 'return said ~= nil')
       h.equal(e:lua('return said'), 1, 'messages')
       h.check(e:lua('return last'):find('install fimd'), e:lua('return last'))
       at_end(e)

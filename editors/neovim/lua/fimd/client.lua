@@ -148,7 +148,10 @@ local function client_config(root)
     )
     if M.status.message ~= message then
       set_status({ state = 'error', message = message })
-      vim.notify('fimd: ' .. message, vim.log.levels.ERROR)
+      -- Later: an error in the middle of an autocommand would be shown as a failure of that.
+      vim.schedule(function()
+        vim.notify('fimd: ' .. message, vim.log.levels.ERROR)
+      end)
     end
     return nil
   end
