@@ -92,7 +92,7 @@ def type_line(typist, fast, totals):
             totals["cached"].append(milliseconds)
         shown = ghost.replace("\n", "⏎")
         print(f"  {milliseconds:6.1f}ms {report['cachedTokens']:7} {report['computedTokens']:8} "
-              f"{report['decodedTokens']:7}  {report['source']:15} {typist.typed.strip()}{GHOST}{shown}{PLAIN}"
+              f"{report['decodedTokens']:7}  {report['source']:15} {typist.typed.lstrip()}{GHOST}{shown}{PLAIN}"
               f"{'   (cold)' if first else ''}")
         if rest and ghost.split("\n")[0].rstrip() == rest.rstrip():
             print(f"  accepted: {at - indent} of {len(typist.wanted) - indent} characters were typed")
