@@ -93,6 +93,26 @@ e2e_neovim() {
   echo "$root/usr/bin/nvim"
 }
 
+# e2e_helix: prints the path of Helix's binary, unpacked like Neovim.
+e2e_helix() {
+  local dir=$FIMD_E2E_CACHE/helix root libs deb
+  root=$dir/root
+  if [[ ! -f $dir/ready ]]; then
+    e2e_packages patchelf || return
+    e2e_say "installing Helix from Debian forky into $dir"
+    rm -rf "$dir"
+    mkdir -p "$root"
+    e2e_download forky "$dir/debs" --deps hx || return
+    for deb in "$dir"/debs/*.deb; do dpkg-deb -x "$deb" "$root"; done
+    rm -rf "$dir/debs"
+    libs=$root/usr/lib/x86_64-linux-gnu
+    patchelf --set-interpreter "$libs/ld-linux-x86-64.so.2" --set-rpath "$libs" --force-rpath \
+      "$(readlink -f "$root/usr/bin/hx")" || return
+    touch "$dir/ready"
+  fi
+  readlink -f "$root/usr/bin/hx"
+}
+
 # e2e_lsp_mode: prints the folder with lsp-mode and what it needs, for the system's Emacs.
 e2e_lsp_mode() {
   local dir=$FIMD_E2E_CACHE/lsp-mode deb
