@@ -61,7 +61,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   uint64_t id() const { return id_; }
   /// An editor (or another client) initialized it: not a mere question of the command line.
-  bool is_editor() const { return phase_ != Phase::kNew; }
+  bool is_editor() const { return phase_ != Phase::kNew && phase_ != Phase::kExited; }
   DaemonStatus::Editor describe() const;
 
   /// The host's model() changed.

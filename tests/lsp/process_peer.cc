@@ -12,7 +12,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <iterator>
 
 #include "lsp/client.h"
 #include "lsp/config.h"
@@ -96,12 +96,12 @@ std::vector<std::string> Home::environment() const {
 }
 
 std::string Home::log() const {
-  std::ostringstream all;
+  std::string all;
   for (const char* name : {"/stderr", "/state/fimd/daemon.log"}) {
     std::ifstream in(dir_ + name);
-    all << in.rdbuf();
+    all.append(std::istreambuf_iterator<char>(in), {});
   }
-  return all.str();
+  return all;
 }
 
 std::pair<int, std::string> Home::run(const std::vector<std::string>& arguments) const {
