@@ -496,6 +496,7 @@ void Proxy::State::observe(const std::string& method, const json& params) {
 void Proxy::State::daemon_closed() {
   daemon.reset();
   const bool replacing = link == Link::kReplacing;
+  const bool greeting = link == Link::kGreeting;
   const bool was_up = link == Link::kUp;
   link = Link::kDown;
   if (exiting) return;
@@ -507,6 +508,11 @@ void Proxy::State::daemon_closed() {
   }
   if (replacing) {
     connect();
+    return;
+  }
+  if (greeting) {  // it was dying when it took the connection: only a failed attempt
+    link = Link::kConnecting;
+    retry_later();
     return;
   }
   spdlog::warn("the daemon ended; starting another one");
