@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <sstream>
 
@@ -264,6 +265,19 @@ TEST_CASE("commands answer with and without a daemon") {
   }
   CHECK(home.run({"no-such-command"}).first == 2);
   CHECK(home.run({}).first == 2);
+}
+
+TEST_CASE("the model that comes with fimd completes code") {
+  if (!std::filesystem::exists("models/fimd-small.gguf")) return;
+  Home home;
+  home.variables["FIMD_MODEL"] = "";  // found by itself
+  const std::string file = home.dir() + "/code.py";
+  std::ofstream(file) << "import os\nimport sys\n\n\ndef main():\n    for i in ran\n";
+  const auto [code, text] = home.run({"complete", "--json", file + ":6"});
+  REQUIRE_MESSAGE(code == 0, home.log());
+  const json result = json::parse(text);
+  REQUIRE_MESSAGE(result["suggestions"].size() == 1, text);
+  CHECK(result["suggestions"][0]["text"].get<std::string>().starts_with("ge("));
 }
 
 TEST_CASE("an editor that does not read does not hurt the others") {
