@@ -197,10 +197,13 @@ bool Scheduler::plan() {
   for (const auto& owned : sequences_) {
     Sequence& sequence = *owned;
     if (!may_run(sequence) || sequence.planned > 0 || budget <= 0) continue;
+    const int cached = cache_.matched_length(sequence.tokens);
+    if (sequence.admitted && cached > sequence.computed + 1) {
+      give_up_pages(sequence);  // while it waited, another has read more of the same prompt
+    }
     if (!sequence.admitted) {
       if (!admitting) continue;
-      const std::span<const TokenId> tokens(sequence.tokens);
-      const int left = static_cast<int>(tokens.size()) - cache_.matched_length(tokens);
+      const int left = static_cast<int>(sequence.tokens.size()) - cached;
       if (reading_long && left > kShortRemainder) continue;
       admitting = admit(sequence);  // nobody overtakes one that must wait for pages
       if (!admitting) continue;
@@ -251,8 +254,12 @@ bool Scheduler::admit(Sequence& sequence) {
   if (sequence.started_ms < 0) {
     sequence.started_ms = sequence.since_submit.elapsed_ms();
     sequence.stats.queue_ms = sequence.started_ms;
-    sequence.stats.cached_tokens = std::min(sequence.computed, sequence.prompt_tokens);
   }
+  // It may be admitted again: what it has computed itself by then is not reuse.
+  GenerationStats& stats = sequence.stats;
+  stats.cached_tokens =
+      std::max(stats.cached_tokens,
+               std::min(sequence.computed, sequence.prompt_tokens) - stats.prefilled_tokens);
   return true;
 }
 

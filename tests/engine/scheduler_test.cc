@@ -226,6 +226,22 @@ TEST_CASE("interactive work stops background work at the next step") {
   CHECK(engine.backend.passes == passes);
 }
 
+TEST_CASE("a request goes on from where the background prefill of its prompt is") {
+  Engine engine;
+  GenerationRequest warm_up = request(words(300), 0, "warm");
+  warm_up.priority = Priority::kBackground;
+  const SinkPtr background = engine.submit(warm_up);
+  for (int i = 0; i < 3; ++i) engine.scheduler.step();
+  const SinkPtr interactive = engine.submit(request(words(300), 1));
+  engine.finish();
+  CHECK(interactive->stats().cached_tokens == 96);
+  CHECK(interactive->stats().prefilled_tokens == 204);
+  // And the background one from where that one ended.
+  CHECK(background->stats().prefilled_tokens == 96);
+  CHECK(background->stats().cached_tokens == 204);
+  CHECK(engine.backend.tokens == 300);
+}
+
 TEST_CASE("background work gives its pages up and starts again from the cache") {
   Engine engine(FakeTokenizer(), nullptr, 4, 30, 16);  // 120 tokens in all
   GenerationRequest speculation = request(words(60), 20);
