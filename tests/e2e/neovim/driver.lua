@@ -62,7 +62,8 @@ end
 
 ---@return string output
 local function tmux(socket, ...)
-  local result = vim.system({ 'tmux', '-u', '-f', '/dev/null', '-S', socket, ... }, { text = true }):wait(10000)
+  local command = { 'tmux', '-u', '-f', '/dev/null', '-S', socket, ... }
+  local result = vim.system(command, { text = true }):wait(10000)
   assert(result.code == 0, ('tmux %s: %s'):format(table.concat({ ... }, ' '), result.stderr))
   return result.stdout
 end
@@ -80,7 +81,8 @@ function M.start_in_terminal(options)
   for _, word in ipairs(command) do
     shell[#shell + 1] = vim.fn.shellescape(word)
   end
-  tmux(self.tmux, 'new-session', '-d', '-x', '100', '-y', '24', '-c', options.cwd, table.concat(shell, ' '))
+  local line = table.concat(shell, ' ')
+  tmux(self.tmux, 'new-session', '-d', '-x', '100', '-y', '24', '-c', options.cwd, line)
   local ok = vim.wait(M.default_timeout_ms, function()
     local connected, channel = pcall(vim.fn.sockconnect, 'pipe', listen, { rpc = true })
     self.job = connected and channel or nil

@@ -161,6 +161,47 @@ return {
     end,
   },
   {
+    name = "the core's inline completion draws nothing twice",
+    with = plugin,
+    files = { ['main.py'] = code },
+    before = 'if vim.lsp.inline_completion then vim.lsp.inline_completion.enable() end',
+    run = function(e)
+      at_end(e)
+      e:type('print(')
+      local ghost = h.ghost(e)
+      vim.wait(400) -- the core would ask after 200 ms
+      h.equal(h.ghost(e), ghost, 'ghost text')
+      h.equal(e:lua('return wire.count("textDocument/inlineCompletion")'), 1, 'requests')
+    end,
+  },
+  {
+    name = 'a new colour scheme keeps the look',
+    with = plugin,
+    files = { ['main.py'] = code },
+    run = function(e)
+      e:lua('vim.cmd("Fimd toggle | Fimd toggle | colorscheme blue")')
+      h.check(next(e:lua('return vim.api.nvim_get_hl(0, { name = "FimdGhost" })')), 'no highlight')
+    end,
+  },
+  {
+    name = ':Fimd! restart starts another daemon',
+    with = plugin,
+    files = { ['main.py'] = code },
+    run = function(e)
+      local function process()
+        local status = vim.system({ vim.env.FIMD_E2E_BIN, 'status' }, { text = true }):wait()
+        return status.stdout:match('process (%d+)')
+      end
+      local before = process()
+      e:lua('wire.status = nil; vim.cmd("Fimd! restart")')
+      e:wait_ready()
+      h.check(process() ~= before, 'the same daemon')
+      at_end(e)
+      e:type('print(')
+      h.ghost(e)
+    end,
+  },
+  {
     name = 'a file type that is off',
     with = plugin,
     files = { ['main.py'] = code, ['notes.txt'] = 'one\n' },

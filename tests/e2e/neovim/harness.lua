@@ -82,14 +82,17 @@ function M.run(setup, test)
     end
     test.run(editor)
     local messages = editor:lua("return vim.fn.execute('messages')")
-    if messages:find('INVALID_SERVER_MESSAGE') or messages:find('Error executing') or messages:find('stack traceback') then
-      error('errors were shown: ' .. messages, 0)
+    for _, sign in ipairs({ 'INVALID_SERVER_MESSAGE', 'Error executing', 'stack traceback' }) do
+      if messages:find(sign) then
+        error('errors were shown: ' .. messages, 0)
+      end
     end
   end, function(err)
     return type(err) == 'string' and debug.traceback(err, 2) or err
   end)
   if not ok then
-    message = tostring(message) .. '\n' .. editor:describe() .. '\n' .. table.concat(editor.stderr, '\n')
+    local stderr = table.concat(editor.stderr, '\n')
+    message = ('%s\n%s\n%s'):format(message, editor:describe(), stderr)
   end
   editor:stop()
   vim.fn.delete(dir, 'rf')
@@ -98,7 +101,8 @@ end
 
 function M.equal(actual, expected, what)
   if not vim.deep_equal(actual, expected) then
-    error(('%s: expected\n%s\nbut got\n%s'):format(what or 'values differ', vim.inspect(expected), vim.inspect(actual)), 2)
+    local text = '%s: expected\n%s\nbut got\n%s'
+    error(text:format(what or 'values differ', vim.inspect(expected), vim.inspect(actual)), 2)
   end
 end
 

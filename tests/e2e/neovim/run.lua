@@ -42,5 +42,9 @@ for _, file in ipairs(vim.fn.sort(vim.fn.glob(here .. '/*_test.lua', true, true)
   end
 end
 
-io.write(('neovim: %d passed, %d failed in %.0f s\n'):format(passed, #failed, (vim.uv.hrtime() - started) / 1e9))
-vim.cmd.cquit({ count = #failed > 0 and 1 or 0 })
+local seconds = (vim.uv.hrtime() - started) / 1e9
+io.write(('neovim: %d passed, %d failed in %.0f s\n'):format(passed, #failed, seconds))
+if passed + #failed == 0 then
+  io.write('no test matches ' .. pattern .. '\n')
+end
+os.exit(passed > 0 and #failed == 0 and 0 or 1)

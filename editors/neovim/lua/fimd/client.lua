@@ -3,6 +3,7 @@
 local config = require('fimd.config')
 local ghost = require('fimd.ghost')
 local lsp = require('fimd.lsp')
+local view = require('fimd.view')
 
 local api = vim.api
 
@@ -143,9 +144,9 @@ end
 local function client_config(root)
   local cmd = config.command()
   if not cmd then
-    local message = ("'%s' is not executable: install fimd, or set `cmd` in require('fimd').setup{}"):format(
+    local message = ("'%s' is not executable: install fimd, or set `cmd` in "):format(
       config.current.cmd[1]
-    )
+    ) .. "require('fimd').setup{}"
     if M.status.message ~= message then
       set_status({ state = 'error', message = message })
       -- Later: an error in the middle of an autocommand would be shown as a failure of that.
@@ -181,8 +182,11 @@ function M.attach(buf)
   if not M.enabled or not config.suits(buf) then
     return
   end
-  local root = root_of(buf)
   local client = M.get()
+  if client and client.attached_buffers[buf] then
+    return
+  end
+  local root = root_of(buf)
   if client then
     add_folder(client, root)
     vim.lsp.buf_attach_client(buf, client.id)
@@ -216,6 +220,8 @@ end
 function M.enable()
   M.enabled = true
   crashes = {}
+  view.set_highlights()
+  api.nvim_create_autocmd('ColorScheme', { group = M.group, callback = view.set_highlights })
   api.nvim_create_autocmd({ 'FileType', 'BufEnter', 'BufFilePost' }, {
     group = M.group,
     callback = function(event)

@@ -38,7 +38,8 @@ end
 function M.status_lines()
   local client = require('fimd.client')
   local status = client.status
-  local lines = { 'fimd: ' .. status.state .. (status.percent and (' %d%%'):format(status.percent) or '') }
+  local percent = status.percent and (' %d%%'):format(status.percent) or ''
+  local lines = { 'fimd: ' .. status.state .. percent }
   local function add(label, value)
     if value and value ~= '' then
       lines[#lines + 1] = ('  %-8s %s'):format(label, value)
@@ -54,7 +55,8 @@ function M.status_lines()
     add('cache', ('%.0f %% of prompt tokens reused'):format(100 * status.cacheHitRate))
   end
   local running = client.get()
-  add('server', running and ('client %d, %s'):format(running.id, table.concat(running.config.cmd, ' ')))
+  local cmd = running and table.concat(running.config.cmd, ' ')
+  add('server', cmd and ('client %d, %s'):format(running.id, cmd))
   local buf = vim.api.nvim_get_current_buf()
   local attached = running and running.attached_buffers[buf]
   add('buffer', attached and 'on' or 'off')
@@ -126,7 +128,8 @@ M.commands = {
     run = function(arguments)
       if not arguments[1] then
         local status = require('fimd').status()
-        print(status.model and ('%s on %s'):format(status.model, status.backend) or 'no model is loaded')
+        local loaded = status.model and status.model ~= ''
+        print(loaded and ('%s on %s'):format(status.model, status.backend) or 'no model is loaded')
         return
       end
       local path = vim.fn.fnamemodify(vim.fs.normalize(arguments[1]), ':p')
@@ -161,7 +164,8 @@ function M.run(options)
   if not command then
     local names = vim.tbl_keys(M.commands)
     table.sort(names)
-    vim.notify(('fimd: no command "%s" (known: %s)'):format(name, table.concat(names, ', ')), vim.log.levels.ERROR)
+    local message = ('fimd: no command "%s" (known: %s)'):format(name, table.concat(names, ', '))
+    vim.notify(message, vim.log.levels.ERROR)
     return
   end
   if not require('fimd').is_set_up then

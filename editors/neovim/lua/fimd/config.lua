@@ -16,7 +16,7 @@
 ---@field auto boolean Suggest while typing; false: only when asked with the trigger key.
 ---@field delay_ms integer Pause after a change before asking for a suggestion.
 ---@field ghost 'fimd'|'builtin' Who draws: this plugin, or Neovim 0.12's vim.lsp.inline_completion.
----@field filetypes table<string, boolean> Which file types get suggestions; `*` stands for all others.
+---@field filetypes table<string, boolean> By file type; `*` stands for all that are not named.
 ---@field root_markers string[] Files and folders that mark the root of a project.
 ---@field settings table The daemon's settings for this editor (docs/configuration.md).
 ---@field keys fimd.Keys|false
@@ -67,7 +67,8 @@ local function check(options)
       if allowed[name] == nil then
         local names = vim.tbl_keys(allowed)
         table.sort(names)
-        error(("fimd: unknown option '%s%s' (known: %s)"):format(where, name, table.concat(names, ', ')), 0)
+        local message = "fimd: unknown option '%s%s' (known: %s)"
+        error(message:format(where, name, table.concat(names, ', ')), 0)
       end
     end
   end
@@ -116,7 +117,10 @@ end
 ---@param buf integer
 ---@return boolean
 function M.suits(buf)
-  if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= '' or vim.b[buf].fimd_enabled == false then
+  if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= '' then
+    return false
+  end
+  if vim.b[buf].fimd_enabled == false then
     return false
   end
   if vim.api.nvim_buf_get_name(buf) == '' then

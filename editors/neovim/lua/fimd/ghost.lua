@@ -198,7 +198,8 @@ local function ask(buf, invoked, step)
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   params.context = { triggerKind = invoked and 1 or 2 }
   params.partialResultToken = token
-  request.lsp_id = lsp.request(client, 'textDocument/inlineCompletion', params, function(err, result)
+  local method = 'textDocument/inlineCompletion'
+  request.lsp_id = lsp.request(client, method, params, function(err, result)
     streams[token] = nil
     request.answered = true
     request.done = not err and type(result) == 'table' -- null: given up for a newer request
@@ -276,7 +277,8 @@ local function changed(buf, moved)
     show(buf, state)
   end
   if config.current.auto then
-    ask_soon(buf, state, only_moved and math.max(100, config.current.delay_ms) or config.current.delay_ms)
+    local delay_ms = config.current.delay_ms
+    ask_soon(buf, state, only_moved and math.max(100, delay_ms) or delay_ms)
   end
 end
 

@@ -28,7 +28,8 @@ local function check_program(health)
     )
     return nil
   end
-  local result = vim.system({ cmd[1], '--version' }, { text = true, env = config.current.cmd_env }):wait(5000)
+  local options = { text = true, env = config.current.cmd_env }
+  local result = vim.system({ cmd[1], '--version' }, options):wait(5000)
   if result.code ~= 0 then
     health.error(cmd[1] .. ' --version failed: ' .. vim.trim(result.stderr))
     return nil
@@ -50,7 +51,7 @@ local function check_daemon(health)
   elseif status.state == 'loading' or status.state == 'starting' then
     health.info('loading the model: ' .. (status.message or ''))
   else
-    health.ok(('%s on %s'):format(status.model or 'a model', status.backend or 'an unknown backend'))
+    health.ok(('%s on %s'):format(status.model or 'a model', status.backend or 'unknown'))
   end
 end
 

@@ -13,9 +13,7 @@ end
 ---@param options? table fimd.Config, as far as it differs from the defaults
 function M.setup(options)
   config.set(options)
-  local view = require('fimd.view')
   local client = require('fimd.client')
-  view.set_highlights()
   if client.enabled then
     client.disable()
   end
@@ -23,7 +21,6 @@ function M.setup(options)
   if config.current.enabled then
     client.enable()
   end
-  vim.api.nvim_create_autocmd('ColorScheme', { group = client.group, callback = view.set_highlights })
   M.is_set_up = true
 end
 
@@ -120,7 +117,10 @@ end
 ---@return boolean
 function M.is_enabled(buf)
   local client = require('fimd.client')
-  return client.enabled and (not buf or config.suits(buf == 0 and vim.api.nvim_get_current_buf() or buf))
+  if buf == 0 then
+    buf = vim.api.nvim_get_current_buf()
+  end
+  return client.enabled and (not buf or config.suits(buf))
 end
 
 --- The daemon's last word about itself.
