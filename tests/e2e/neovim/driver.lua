@@ -82,7 +82,7 @@ function M.start_in_terminal(options)
     shell[#shell + 1] = vim.fn.shellescape(word)
   end
   local line = table.concat(shell, ' ')
-  tmux(self.tmux, 'new-session', '-d', '-x', '100', '-y', '24', '-c', options.cwd, line)
+  tmux(self.tmux, 'new-session', '-d', '-x', '80', '-y', '24', '-c', options.cwd, line)
   local ok = vim.wait(M.default_timeout_ms, function()
     local connected, channel = pcall(vim.fn.sockconnect, 'pipe', listen, { rpc = true })
     self.job = connected and channel or nil
