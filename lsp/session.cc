@@ -40,11 +40,7 @@ Session::Session(SessionHost* host, uint64_t id, std::unique_ptr<Transport> tran
       rpc_(std::move(transport), &binder_,
            {.admit = [this](std::string_view method,
                             bool is_request) { return admit(method, is_request); },
-            .closed =
-                [this](const Status& status) {
-                  if (!status.ok()) spdlog::warn("session {}: {}", id_, status.error().message);
-                  ended(phase_ == Phase::kShutDown ? 0 : 1);
-                },
+            .closed = [this](const Status& status) { closed(status); },
             .trace = [this](bool outgoing, std::string_view body) { trace(outgoing, body); },
             .id_prefix = "fimd-" + std::to_string(::getpid()) + "-" + std::to_string(id)}),
       config_(host->base_config().config) {
@@ -169,18 +165,22 @@ void Session::shutdown(Reply<Nothing> reply) {
 }
 
 void Session::exit() {
-  const int code = phase_ == Phase::kShutDown ? 0 : 1;
-  rpc_.close_after_flush();
-  ended(code);
+  if (phase_ == Phase::kExited) return;
+  leave();
+  rpc_.close_after_flush();  // closed() follows
 }
 
-void Session::ended(int exit_code) {
+void Session::leave() {
   if (phase_ == Phase::kExited) return;
-  if (phase_ != Phase::kNew) {
-    spdlog::info("session {}: {} left", id_, describe().client);
-  }
+  if (phase_ != Phase::kNew) spdlog::info("session {}: {} left", id_, describe().client);
+  exit_code_ = phase_ == Phase::kShutDown ? 0 : 1;
   phase_ = Phase::kExited;
-  host_->session_ended(id_, exit_code);
+}
+
+void Session::closed(const Status& status) {
+  if (!status.ok()) spdlog::warn("session {}: {}", id_, status.error().message);
+  leave();
+  host_->session_ended(id_, exit_code_);
 }
 
 void Session::trace(bool outgoing, std::string_view body) {

@@ -77,7 +77,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void initialized();
   void shutdown(Reply<Nothing> reply);
   void exit();
-  void ended(int exit_code);
+  void leave();
+  void closed(const Status& status);
   void trace(bool outgoing, std::string_view body);
   bool announces_completion() const;
   bool sends_status() const;
@@ -121,6 +122,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Binder binder_;
   RpcConnection rpc_;
   Phase phase_ = Phase::kNew;
+  int exit_code_ = 1;
 
   InitializeParams client_;
   PositionEncoding encoding_ = PositionEncoding::kUtf16;

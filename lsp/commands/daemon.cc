@@ -55,7 +55,7 @@ CommandSpec daemon_command() {
             const Status status = run_daemon(options, std::move(context.loaded));
             int code = 0;
             if (!status.ok()) code = fail(status.error().message);
-            spdlog::shutdown();
+            spdlog::default_logger()->flush();
             std::fflush(nullptr);
             std::_Exit(code);  // a model that is still loading must not see destructors run
             return code;

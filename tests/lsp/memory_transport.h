@@ -55,7 +55,11 @@ class MemoryTransport : public Transport {
   void send(std::string body, Delivery) override {
     if (!peer_->closed) peer_->sent.push_back(nlohmann::json::parse(body));
   }
-  void close_after_flush() override { peer_->closed = true; }
+  void close_after_flush() override {
+    peer_->closed = true;
+    const auto closed = peer_->handlers.closed;
+    if (closed) closed({});
+  }
   void close() override { peer_->closed = true; }
   void pause_reading(bool) override {}
   bool congested() const override { return false; }
