@@ -14,6 +14,7 @@ namespace {
 struct Args {
   std::string socket;
   int idle_minutes = -1;
+  int idle_seconds = -1;
   bool private_dir = false;
   int ready_fd = -1;
 };
@@ -34,6 +35,7 @@ CommandSpec daemon_command() {
             options.option("--socket", &args->socket, "Listen there instead of daemon.socket");
             options.option("--idle-timeout", &args->idle_minutes,
                            "Minutes without an editor before it ends; 0 never, -1 as configured");
+            options.hidden_option("--idle-seconds", &args->idle_seconds);
             options.hidden_flag("--private-dir", &args->private_dir);
             options.hidden_option("--ready-fd", &args->ready_fd);
           },
@@ -46,7 +48,8 @@ CommandSpec daemon_command() {
             const int64_t minutes = args->idle_minutes >= 0
                                         ? args->idle_minutes
                                         : context.config().integer("daemon.idle_timeout_minutes");
-            options.idle_timeout_s = static_cast<int>(minutes * 60);
+            options.idle_timeout_s =
+                args->idle_seconds >= 0 ? args->idle_seconds : static_cast<int>(minutes * 60);
             options.ready_fd = args->ready_fd;
             if (const std::string& file = context.config().string("log.file"); !file.empty()) {
               const Status status = set_up_log(context.config().string("log.level"), place.log);

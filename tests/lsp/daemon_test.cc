@@ -148,6 +148,22 @@ TEST_CASE("fimd stop under connected editors: they start another daemon") {
   leave(second);
 }
 
+TEST_CASE("a daemon that nobody uses ends after its idle time, not before") {
+  Home home;
+  ProcessPeer daemon, editor;
+  daemon.spawn(home, {"daemon", "--idle-seconds", "1"});
+  REQUIRE(home.wait_for_daemon() > 0);
+  editor.spawn(home, {"lsp"});
+  initialize(editor);
+  REQUIRE(editor.answer(0).contains("result"));
+  open(editor, "file:///a.py", "abc\n");
+  CHECK(ask(editor, 1, "file:///a.py").contains("result"));
+  leave(editor);
+  CHECK(daemon.wait_exit() == 0);
+  CHECK(home.log().find("nobody used it") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(home.socket()));
+}
+
 TEST_CASE("a daemon that cannot start is a clear error to the editor") {
   Home home;
   std::ofstream(home.dir() + "/fimd") << "a file where the directory should be";
