@@ -262,8 +262,8 @@ int main(int argc, char** argv) {
   add_bench("attention/shipped/prefill128at1024", attention_bench, 8, 2, 64, 1024, 128);
   add_bench("attention/qwen1.5b/prefill128at1024", attention_bench, 12, 2, 128, 1024, 128);
   add_bench("decode/shipped/at1500", decode_bench, kShipped, 1500);
-  add_bench("decode/shipped/at128", decode_bench, kShipped, 128);
-  add_bench("decode/shipped-q8/at128", decode_bench, kShippedQ8, 128);
+  add_bench("decode/shipped/at512", decode_bench, kShipped, 512);
+  add_bench("decode/shipped-q8/at512", decode_bench, kShippedQ8, 512);
   add_bench("prefill/shipped/512", prefill_bench, kShipped, 512, 128);
   add_bench("prefill/shipped/1500", prefill_bench, kShipped, 1500, 128);
   add_bench("prefill/shipped/8", prefill_bench, kShipped, 8, 8);
