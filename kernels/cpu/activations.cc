@@ -8,7 +8,8 @@
 namespace fimd::cpu {
 namespace {
 
-// Floats quantised between two looks at the work counter; fewer are done by the caller alone.
+// Fewest floats quantised between two looks at the work counter, in whole tiles, as a tile's tokens
+// lie together in cache lines; fewer are done by the caller alone.
 constexpr int64_t kFloatsPerChunk = 16384;
 
 }  // namespace
@@ -52,7 +53,8 @@ void QuantizedActivations::assign(ThreadPool& pool, const float* x, int64_t n_to
     std::memset(a.tile_aux(last), 0,
                 static_cast<size_t>(blocks * size * kAuxWords) * sizeof(float));
   }
-  parallel_chunks(pool, n_tokens, (kFloatsPerChunk + cols - 1) / cols, quantize);
+  const int64_t tiles = kFloatsPerChunk / (kMaxTile * cols) + 1;
+  parallel_chunks(pool, n_tokens, tiles * kMaxTile, quantize);
 }
 
 }  // namespace fimd::cpu

@@ -27,7 +27,12 @@ double panel_ns(const Matrix::Impl& w, int64_t n_tokens) {
 
 constexpr double kForkNs = 2000;   // work smaller than this is not worth a second thread
 constexpr double kChunkNs = 1000;  // smallest piece handed out
-constexpr int64_t kChunksPerThread = 8;
+
+/// Starts fetching the weights that a thread is about to read; quant_tile goes on from there.
+void fetch_start(const uint8_t* begin, const uint8_t* end) {
+  const auto n = std::min<int64_t>(end - begin, kFetchAhead);
+  for (int64_t i = 0; i < n; i += 64) __builtin_prefetch(begin + i);
+}
 
 int quant_kind(DType type) {
   switch (type) {
@@ -49,7 +54,7 @@ int float_kind(DType type) {
 }
 
 void quant_panel(const Kernels& kernel, const MatmulTask& task, const QuantizedActivations::Impl& x,
-                 int64_t panel) {
+                 int64_t panel, const uint8_t* fetch_end) {
   const Matrix::Impl& w = *task.w->impl();
   QuantTile tile{};
   tile.codes = w.panel(panel);
@@ -61,7 +66,7 @@ void quant_panel(const Kernels& kernel, const MatmulTask& task, const QuantizedA
   tile.y_stride = w.rows;
   const auto* gemm = kernel.quant_gemm[quant_kind(w.type)];
   for (int64_t i = 0; i < x.tiles(); ++i) {
-    tile.cold = i == 0;
+    tile.fetch_end = i == 0 ? fetch_end : nullptr;
     tile.n_tokens = x.tokens_in(i);
     tile.x = x.tile_codes(i);
     tile.aux = x.tile_aux(i);
@@ -127,7 +132,7 @@ void matmul(ThreadPool& pool, std::span<const MatmulTask> tasks, const Quantized
   int64_t chunk = panels;
   if (ns > kForkNs) {
     const double smallest = kChunkNs * static_cast<double>(panels) / ns;
-    chunk = std::max(panels / (kChunksPerThread * pool.size()), static_cast<int64_t>(smallest));
+    chunk = std::max<int64_t>(1, static_cast<int64_t>(smallest));
   }
   const Kernels& kernel = kernels();
   parallel_chunks(pool, panels, chunk, [&](int, int64_t begin, int64_t end) {
@@ -135,8 +140,13 @@ void matmul(ThreadPool& pool, std::span<const MatmulTask> tasks, const Quantized
     for (const MatmulTask& task : tasks) {
       const Matrix::Impl& w = *task.w->impl();
       const int64_t stop = std::min(end, first + w.panels);
-      for (int64_t p = std::max(begin, first); p < stop; ++p) {
-        (w.layout.is_float ? float_panel : quant_panel)(kernel, task, a, p - first);
+      const int64_t start = std::max(begin, first);
+      if (start < stop && !w.layout.is_float) {
+        const uint8_t* fetch_end = w.panel(stop - first);
+        fetch_start(w.panel(start - first), fetch_end);
+        for (int64_t p = start; p < stop; ++p) quant_panel(kernel, task, a, p - first, fetch_end);
+      } else {
+        for (int64_t p = start; p < stop; ++p) float_panel(kernel, task, a, p - first);
       }
       first += w.panels;
     }

@@ -10,24 +10,29 @@
 
 namespace fimd::cpu {
 
-/// body(thread, begin, end) over [0, n) in chunks of `chunk`; inline on the caller if n <= chunk.
+/// body(thread, begin, end) over [0, n); inline on the caller if n <= smallest. Pieces are half of
+/// a fair share of what is left, at least `smallest` and a multiple of it: big ones first, as
+/// kernels run best over long stretches of memory, small ones last, for an even finish.
 template <class Body>
-void parallel_chunks(ThreadPool& pool, int64_t n, int64_t chunk, const Body& body) {
-  chunk = std::max<int64_t>(chunk, 1);
-  if (n <= chunk || pool.size() == 1) {
+void parallel_chunks(ThreadPool& pool, int64_t n, int64_t smallest, const Body& body) {
+  smallest = std::max<int64_t>(smallest, 1);
+  if (n <= smallest || pool.size() == 1) {
     if (n > 0) body(0, int64_t{0}, n);
     return;
   }
   struct Job {
     std::atomic<int64_t> next{0};
-    int64_t n, chunk;
+    int64_t n, smallest, shares;
     const Body& body;
-  } job{{0}, n, chunk, body};
+  } job{{0}, n, smallest, int64_t{2} * pool.size(), body};
   pool.run([job = &job](int thread, int) {  // one pointer: std::function holds it without malloc
-    for (;;) {
-      const int64_t begin = job->next.fetch_add(job->chunk, std::memory_order_relaxed);
-      if (begin >= job->n) return;
-      job->body(thread, begin, std::min(job->n, begin + job->chunk));
+    int64_t begin = job->next.load(std::memory_order_relaxed);
+    while (begin < job->n) {
+      const int64_t share = (job->n - begin) / job->shares / job->smallest * job->smallest;
+      const int64_t end = std::min(job->n, begin + std::max(job->smallest, share));
+      if (!job->next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+      job->body(thread, begin, end);
+      begin = job->next.load(std::memory_order_relaxed);
     }
   });
 }

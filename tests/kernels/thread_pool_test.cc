@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -49,8 +50,8 @@ TEST_CASE("thread pool: writes before run() are seen by workers and back") {
   for (int64_t i = 1; i <= 500; ++i) {
     input = i;
     std::vector<int64_t> parts(20);
-    parallel_chunks(pool, 20, 1, [&](int, int64_t begin, int64_t) {
-      parts[static_cast<size_t>(begin)] = input;
+    parallel_chunks(pool, 20, 1, [&](int, int64_t begin, int64_t end) {
+      std::fill(parts.begin() + begin, parts.begin() + end, input);
     });
     for (const int64_t part : parts) sum += part;
   }

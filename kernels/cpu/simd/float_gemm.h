@@ -23,7 +23,7 @@ struct ElemBF16 {
 /// The same as weights, which are read once from memory.
 template <class Elem>
 struct Streamed : Elem {
-  static constexpr int kAhead = 12288 / sizeof(typename Elem::T);
+  static constexpr int kAhead = kFetchAhead / sizeof(typename Elem::T);
 };
 
 /// A register tile: kRows x (kVectors * kLanes), C started from `c` if kAccumulate.
