@@ -37,7 +37,7 @@ struct CompletionOptions {
   bool typing_through = true;  // answer text typed as suggested without the model
   int timeout_ms = 5000;       // reply with what is there
   /// Automatic suggestions whose tokens' mean natural-log probability is lower are not shown.
-  double min_mean_logprob = -2.5;
+  double min_mean_logprob = -1.2;
   std::vector<std::string> exclude;  // globs of files whose text never enters a prompt
 
   friend bool operator==(const CompletionOptions&, const CompletionOptions&) = default;

@@ -23,8 +23,8 @@ struct PromptParts {
   std::string repository;      // name of the workspace folder; may be empty
   std::string path;            // of the current file, relative to that folder; may be empty
   std::vector<File> snippets;  // least relevant first
-  std::string prefix;          // whole lines before the cursor's line
-  std::string typed;           // the cursor's line up to the cursor
+  std::string prefix;          // whole lines
+  std::string typed;           // from there up to the cursor
   std::string suffix;          // from the cursor on
 
   friend bool operator==(const PromptParts&, const PromptParts&) = default;

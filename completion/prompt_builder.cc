@@ -14,6 +14,9 @@ constexpr size_t kPromptTokens = 8192;
 constexpr size_t kOverheadTokens = 96;
 // Text is never longer in tokens than in bytes, and practically never shorter than this.
 constexpr size_t kMaxBytesPerToken = 16;
+// The lines of a file are taken in groups of so many; those of the cursor's group that stand before
+// the cursor's line follow the middle marker as well.
+constexpr size_t kGroupLines = 8;
 // Steps in which a long line is cut, unless its budget is even smaller.
 constexpr size_t kLineStep = 256;
 // What short files leave over goes to the snippets in steps, so that typing does not change it.
@@ -102,6 +105,8 @@ PromptBudget prompt_budget(const ModelInfo& model, const FimFormat& format,
   const bool snippets = options.snippets && format.takes_snippets();
   budget.prefix = room * (snippets ? 55 : 80) / 100;
   budget.suffix = room * (snippets ? 15 : 20) / 100;
+  // Only where the suffix stands between prefix and typed part does a new line cost its tokens.
+  budget.group_lines = format.order == FimOrder::kPrefixSuffixMiddle ? kGroupLines : 1;
   if (!format.takes_suffix()) {
     budget.prefix += budget.suffix;
     budget.suffix = 0;
@@ -123,7 +128,14 @@ PromptWindows prompt_windows(const Document& document, size_t cursor, const Prom
                              const CountTokensFn& count) {
   const std::string_view text = document.text();
   cursor = floor_to_code_point(text, cursor);
-  const size_t line_start = document.line_start(document.line_of(cursor));
+  const size_t line = document.line_of(cursor);
+  size_t line_start = document.line_start(line);
+  const size_t group = std::max<size_t>(1, budget.group_lines);
+  if (line >= group) {
+    // The first group of a file stays in the prefix: a prompt needs one.
+    const size_t group_start = document.line_start(line / group * group);
+    if (cursor - group_start <= budget.prefix) line_start = group_start;
+  }
   const size_t typed = cursor - line_start;
 
   PromptWindows windows;
@@ -134,11 +146,13 @@ PromptWindows prompt_windows(const Document& document, size_t cursor, const Prom
     windows.typed_begin = floor_to_code_point(text, std::min(line_start + cut, cursor));
     windows.prefix_begin = windows.typed_begin;
   } else {
-    // A typed part longer than what the overhead allows for is taken from the prefix, in steps.
-    const size_t taken = typed / kLineStep * kLineStep / 2;
+    // Room for the group's lines is always kept; a line longer than the overhead allows for is
+    // taken from the prefix in steps.
+    const size_t kept = group > 1 ? budget.prefix / 8 : 0;
+    const size_t taken = (cursor - document.line_start(line)) / kLineStep * kLineStep / 2;
     windows.typed_begin = line_start;
-    windows.prefix_begin =
-        prefix_begin(document, line_start, budget.prefix - std::min(budget.prefix, taken), count);
+    windows.prefix_begin = prefix_begin(
+        document, line_start, budget.prefix - std::min(budget.prefix, kept + taken), count);
   }
   windows.suffix_end = suffix_end(document, cursor, budget.suffix, count);
   return windows;
@@ -184,6 +198,8 @@ BuiltPrompt PromptBuilder::build(const DocumentPtr& document, size_t cursor,
   const std::string_view text = document->text();
   cursor = floor_to_code_point(text, cursor);
 
+  const size_t line_start = document->line_start(document->line_of(cursor));
+
   BuiltPrompt built;
   PromptBudget budget = prompt_budget(generator.info(), format, options);
   if (workspace_ != nullptr) {
@@ -199,7 +215,9 @@ BuiltPrompt PromptBuilder::build(const DocumentPtr& document, size_t cursor,
     const std::string_view typed = text.substr(windows.typed_begin, cursor - windows.typed_begin);
     const std::string_view suffix = text.substr(cursor, windows.suffix_end - cursor);
     built.parts.prefix = with_unix_line_breaks(redacted(prefix));
-    built.parts.typed = with_unix_line_breaks(typed);
+    const size_t current = typed.size() - std::min(typed.size(), cursor - line_start);
+    built.parts.typed = with_unix_line_breaks(redacted(typed.substr(0, current))) +
+                        with_unix_line_breaks(typed.substr(current));
     built.parts.suffix =
         format.takes_suffix() ? with_unix_line_breaks(redacted(suffix)) : std::string();
 

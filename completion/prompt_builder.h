@@ -27,6 +27,8 @@ struct PromptBudget {
   size_t suffix = 0;
   size_t snippets = 0;
   size_t total = 0;  // everything before the first generated token
+  /// Lines in a group: those of the cursor's group count as typed, see PromptWindows.
+  size_t group_lines = 1;
 
   friend bool operator==(const PromptBudget&, const PromptBudget&) = default;
 };
@@ -37,8 +39,10 @@ PromptBudget prompt_budget(const ModelInfo& model, const FimFormat& format,
                            const CompletionOptions& options);
 
 /// The windows of a prompt as byte offsets: prefix [prefix_begin, typed_begin), typed part
-/// [typed_begin, cursor), suffix [cursor, suffix_end). Where the cursor's line had to be cut, the
-/// prefix is empty.
+/// [typed_begin, cursor), suffix [cursor, suffix_end). The typed part is the cursor's line up to
+/// the cursor and the lines of its group before it: what follows the middle marker is only appended
+/// to while a group of lines is typed, so that a new line costs no more than a key. Where the
+/// cursor's line had to be cut, the prefix is empty.
 struct PromptWindows {
   size_t prefix_begin = 0;
   size_t typed_begin = 0;

@@ -95,6 +95,37 @@ TEST_CASE("typing lines moves the prefix rarely, and the suffix never") {
   CHECK(moves <= n / 6);
 }
 
+TEST_CASE("a new line only adds to the typed part, until a group of lines is full") {
+  PromptBudget budget = kBudget;
+  budget.group_lines = 8;
+  DocumentPtr document = lines_document(300);
+  size_t cursor = document->line_start(150);
+  PromptWindows before = prompt_windows(*document, cursor, budget, count);
+  CHECK(document->line_of(before.typed_begin) == 144);
+  size_t moves = 0;
+  for (size_t i = 0; i < 40; ++i) {
+    const std::string line = "typed_" + std::to_string(i) + " = something(else)\n";
+    document = edited(document, cursor, line);
+    cursor += line.size();
+    const PromptWindows now = prompt_windows(*document, cursor, budget, count);
+    CHECK(document->line_of(now.typed_begin) == document->line_of(cursor) / 8 * 8);
+    if (now.typed_begin != before.typed_begin) {
+      ++moves;
+    } else {
+      CHECK(now.prefix_begin == before.prefix_begin);
+    }
+    before = now;
+  }
+  CHECK(moves == 5);
+  // The first group stays in the prefix.
+  CHECK(prompt_windows(*document, document->line_start(3), budget, count).typed_begin ==
+        document->line_start(3));
+  // A group longer than the prefix may be is not kept together.
+  const DocumentPtr wide = lines_document(40, 500);
+  CHECK(prompt_windows(*wide, wide->line_start(15), budget, count).typed_begin ==
+        wide->line_start(15));
+}
+
 TEST_CASE("long lines are cut, in steps") {
   const std::string line(1 << 20, 'x');
   const DocumentPtr document = Document::open("file:///work/a.py", "python", 1, line);
@@ -123,7 +154,7 @@ TEST_CASE("windows of any document hold their invariants") {
     if (round % 7 == 0) text += std::string(random() % 3000, 'y');
     const DocumentPtr document = Document::open("file:///work/a.py", "python", 1, text);
     const size_t cursor = random() % (text.size() + 1);
-    const PromptBudget budget{random() % 200, random() % 80, 0, 400};
+    const PromptBudget budget{random() % 200, random() % 80, 0, 400, round % 2 == 0 ? 8U : 1U};
     const PromptWindows windows = prompt_windows(*document, cursor, budget, count);
     const size_t floor = floor_to_code_point(text, cursor);
     CHECK(windows.prefix_begin <= windows.typed_begin);
