@@ -29,17 +29,17 @@ class Editor {
   Editor(std::shared_ptr<Generator> generator, CompletionOptions options)
       : completer_(make_completer([generator] { return generator; }, &workspace_, queue_.executor(),
                                   options)) {
-    workspace_.set_folders({"/work"});
+    workspace_.set_folders({"/project"});
   }
 
   void show(const DocumentPtr& document, size_t cursor, bool tell) {
-    document_ = workspace_.open("file:///work/a.py", "python", ++version_, document->text());
+    document_ = workspace_.open("file:///project/a.py", "python", ++version_, document->text());
     cursor_ = cursor;
     if (tell) completer_->document_changed(document_, cursor_);
   }
   void type(const std::string& text) {
     const Position at = document_->position_at(cursor_, PositionEncoding::kUtf8);
-    auto changed = workspace_.change("file:///work/a.py", {{Range{at, at}, text}}, ++version_,
+    auto changed = workspace_.change("file:///project/a.py", {{Range{at, at}, text}}, ++version_,
                                      PositionEncoding::kUtf8);
     REQUIRE(changed.ok());
     document_ = *changed;
@@ -49,7 +49,7 @@ class Editor {
   void backspace() {
     const Position from = document_->position_at(cursor_ - 1, PositionEncoding::kUtf8);
     const Position to = document_->position_at(cursor_, PositionEncoding::kUtf8);
-    auto changed = workspace_.change("file:///work/a.py", {{Range{from, to}, ""}}, ++version_,
+    auto changed = workspace_.change("file:///project/a.py", {{Range{from, to}, ""}}, ++version_,
                                      PositionEncoding::kUtf8);
     REQUIRE(changed.ok());
     document_ = *changed;
@@ -155,17 +155,17 @@ TEST_CASE("requests sent without waiting are each answered once") {
   const auto model = tiny_model();
   TaskQueue queue;
   Workspace workspace;
-  workspace.set_folders({"/work"});
+  workspace.set_folders({"/project"});
   auto completer =
       make_completer([&] { return model; }, &workspace, queue.executor(), CompletionOptions());
   auto [text, cursor] = testing::split_cursor(kFile);
-  DocumentPtr document = workspace.open("file:///work/a.py", "python", 1, text);
+  DocumentPtr document = workspace.open("file:///project/a.py", "python", 1, text);
   int sent = 0;
   int answered = 0;
   int ok = 0;
   for (char c : std::string("for name in args:\n        print(")) {
     const Position at = document->position_at(cursor, PositionEncoding::kUtf8);
-    auto changed = workspace.change("file:///work/a.py", {{Range{at, at}, std::string(1, c)}},
+    auto changed = workspace.change("file:///project/a.py", {{Range{at, at}, std::string(1, c)}},
                                     document->version() + 1, PositionEncoding::kUtf8);
     REQUIRE(changed.ok());
     document = *changed;

@@ -154,9 +154,9 @@ TEST_CASE("newest wins per document") {
 
 TEST_CASE("documents do not disturb each other") {
   Session session;
-  session.open("x = <cursor>\n", "python", "file:///work/a.py");
+  session.open("x = <cursor>\n", "python", "file:///project/a.py");
   const auto a = session.ask();
-  session.open("y = <cursor>\n", "python", "file:///work/b.py");
+  session.open("y = <cursor>\n", "python", "file:///project/b.py");
   const auto b = session.ask();
   REQUIRE(session.generator->calls.size() == 2);
   session.generator->say(1, "2");
@@ -279,10 +279,10 @@ TEST_CASE("speculation waits for an idle model and can be switched off") {
   CHECK(off.generator->generations().size() == 1);
 
   Session busy;
-  busy.open("x = <cursor>\n", "python", "file:///work/a.py");
+  busy.open("x = <cursor>\n", "python", "file:///project/a.py");
   busy.ask();
   busy.answer("1");
-  busy.open("y = <cursor>\n", "python", "file:///work/b.py");
+  busy.open("y = <cursor>\n", "python", "file:///project/b.py");
   busy.ask();
   busy.pass_time(20);
   CHECK(busy.generator->generations().size() == 2);
@@ -363,7 +363,7 @@ TEST_CASE("requests that are not worth the model") {
 
 TEST_CASE("excluded documents get no completion and no prefill") {
   Session session;
-  session.open("API_KEY=<cursor>\n", "plaintext", "file:///work/.env");
+  session.open("API_KEY=<cursor>\n", "plaintext", "file:///project/.env");
   session.type("a");
   const auto reply = session.ask(true);
   CHECK(reply->value().suggestions.empty());
@@ -484,7 +484,7 @@ TEST_CASE("the entry selected in the suggest widget is completed") {
 
 TEST_CASE("brackets that the editor closed are replaced") {
   Session session;
-  session.open("if (<cursor>)\n", "javascript", "file:///work/a.js");
+  session.open("if (<cursor>)\n", "javascript", "file:///project/a.js");
   const auto reply = session.ask();
   session.answer("a) {\n");
   const Suggestion& suggestion = reply->value().suggestions.front();
@@ -494,7 +494,7 @@ TEST_CASE("brackets that the editor closed are replaced") {
 
 TEST_CASE("typing through with brackets that the editor closes") {
   Session session;
-  session.open("x = <cursor>\n", "javascript", "file:///work/a.js");
+  session.open("x = <cursor>\n", "javascript", "file:///project/a.js");
   session.ask();
   session.answer("foo(a, b);");
   session.replace(0, 0, "foo()", 4);

@@ -19,7 +19,7 @@ DocumentPtr lines_document(size_t n, size_t width = 30) {
     while (line.size() < width) line += "x";
     text += line + ")\n";
   }
-  return Document::open("file:///work/src/a.py", "python", 1, text);
+  return Document::open("file:///project/src/a.py", "python", 1, text);
 }
 
 DocumentPtr edited(const DocumentPtr& document, size_t at, const std::string& text) {
@@ -128,7 +128,7 @@ TEST_CASE("a new line only adds to the typed part, until a group of lines is ful
 
 TEST_CASE("long lines are cut, in steps") {
   const std::string line(1 << 20, 'x');
-  const DocumentPtr document = Document::open("file:///work/a.py", "python", 1, line);
+  const DocumentPtr document = Document::open("file:///project/a.py", "python", 1, line);
   const size_t cursor = line.size() / 2;
   const PromptWindows windows = prompt_windows(*document, cursor, kBudget, count);
   CHECK(windows.typed_begin < cursor);
@@ -152,7 +152,7 @@ TEST_CASE("windows of any document hold their invariants") {
     const size_t n = random() % 200;
     for (size_t i = 0; i < n; ++i) text += pieces[random() % std::size(pieces)];
     if (round % 7 == 0) text += std::string(random() % 3000, 'y');
-    const DocumentPtr document = Document::open("file:///work/a.py", "python", 1, text);
+    const DocumentPtr document = Document::open("file:///project/a.py", "python", 1, text);
     const size_t cursor = random() % (text.size() + 1);
     const PromptBudget budget{random() % 200, random() % 80, 0, 400, round % 2 == 0 ? 8U : 1U};
     const PromptWindows windows = prompt_windows(*document, cursor, budget, count);
@@ -197,9 +197,9 @@ TEST_CASE("budgets fit every context") {
 
 TEST_CASE("the prompt of a document in a workspace") {
   Workspace workspace;
-  workspace.set_folders({"/work"});
-  const DocumentPtr document =
-      workspace.open("file:///work/src/a.py", "python", 1, "import os\r\nx = os.pa\r\ny = 2\r\n");
+  workspace.set_folders({"/project"});
+  const DocumentPtr document = workspace.open("file:///project/src/a.py", "python", 1,
+                                              "import os\r\nx = os.pa\r\ny = 2\r\n");
   const Exclusion exclusion;
   Gatherer gatherer(&workspace, &exclusion);
   PromptBuilder builder(&workspace, &gatherer);
@@ -208,7 +208,7 @@ TEST_CASE("the prompt of a document in a workspace") {
   const size_t cursor = document->line_end(1);
   const BuiltPrompt built = builder.build(document, cursor, generator, format, {});
   CHECK(spell_out(built.prompt) ==
-        "<|repo_name|>work\n<|file_sep|>src/a.py\n<|fim_prefix|>import os\n"
+        "<|repo_name|>project\n<|file_sep|>src/a.py\n<|fim_prefix|>import os\n"
         "<|fim_suffix|>\ny = 2\n<|fim_middle|>x = os.pa");
   CHECK(built.heal);
   const BuiltPrompt at_start =
@@ -237,7 +237,7 @@ TEST_CASE("documents of no size") {
 
 TEST_CASE("a prompt never outgrows the model's context") {
   Workspace workspace;
-  workspace.set_folders({"/work"});
+  workspace.set_folders({"/project"});
   const Exclusion exclusion;
   Gatherer gatherer(&workspace, &exclusion);
   PromptBuilder builder(&workspace, &gatherer);
@@ -266,7 +266,7 @@ TEST_CASE("secrets in the windows are masked") {
   const FimFormat format = choose_fim_format(generator.info());
   const std::string secret = "AKIAIOSFODNN7EXAMPLE";
   const DocumentPtr document =
-      Document::open("file:///work/a.py", "python", 1, "key_id = \"" + secret + "\"\nx = \n");
+      Document::open("file:///project/a.py", "python", 1, "key_id = \"" + secret + "\"\nx = \n");
   const BuiltPrompt built = builder.build(document, document->line_end(1), generator, format, {});
   CHECK(spell_out(built.prompt).find(secret) == std::string::npos);
   CHECK(spell_out(built.prompt).find("x = ") != std::string::npos);

@@ -53,7 +53,7 @@ std::string without_trailing_blanks(const std::string& text) {
 std::string completed(Session* session, const std::string& file, size_t begin, size_t end,
                       const char* language, bool invoked, std::string* shown) {
   const std::string text = file.substr(0, begin) + "<cursor>" + file.substr(end);
-  session->open(text, language, std::string("file:///work/sample.") + language);
+  session->open(text, language, std::string("file:///project/sample.") + language);
   const auto reply = session->ask(invoked);
   if (!reply->answered()) session->answer(file.substr(begin, 1500));
   shown->clear();
@@ -167,7 +167,7 @@ TEST_CASE("whatever a model says, brackets are not doubled and ranges are valid"
   for (const char* language : {"javascript", "python", "cpp"}) {
     for (const std::string& text : documents) {
       Session session(quiet());
-      session.open(text, language, "file:///work/a");
+      session.open(text, language, "file:///project/a");
       const auto [plain, cursor] = testing::split_cursor(text);
       const std::string comment = cursor_context(*session.document, cursor).line_comment;
       for (int round = 0; round < 60; ++round) {

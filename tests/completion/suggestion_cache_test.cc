@@ -8,7 +8,7 @@ namespace {
 using testing::Marked;
 using testing::marked;
 
-const std::string kUri = "file:///work/src/a";
+const std::string kUri = "file:///project/src/a";
 
 void put(SuggestionCache* cache, const std::string& text, std::vector<CachedCandidate> candidates) {
   const Marked at = marked(text);
@@ -110,7 +110,7 @@ TEST_CASE("least recently used entries go first") {
 TEST_CASE("documents are told apart, and forgotten") {
   SuggestionCache cache;
   put(&cache, "x = <cursor>\n", {{"foo", -0.1}});
-  const Marked other = marked("x = <cursor>\n", "python", "file:///work/src/other");
+  const Marked other = marked("x = <cursor>\n", "python", "file:///project/src/other");
   CHECK_FALSE(cache.find(*other.document, other.cursor).has_value());
   cache.forget(kUri);
   CHECK(found(&cache, "x = <cursor>\n") == "-");

@@ -37,7 +37,7 @@ inline std::pair<std::string, size_t> split_cursor(std::string text) {
 }
 
 inline Marked marked(const std::string& text, const std::string& language = "python",
-                     const std::string& uri = "file:///work/src/a") {
+                     const std::string& uri = "file:///project/src/a") {
   auto [plain, cursor] = split_cursor(text);
   return {Document::open(uri, language, 1, plain), cursor};
 }
@@ -154,13 +154,13 @@ class Session {
                                       [this](int delay_ms, std::function<void()> task) {
                                         delayed.emplace_back(delay_ms, std::move(task));
                                       })) {
-    workspace.set_folders({"/work"});
+    workspace.set_folders({"/project"});
     spdlog::set_level(spdlog::level::off);
   }
 
   /// Opens a document (or replaces its text) with the cursor where the marker is.
   void open(const std::string& text, const std::string& language = "python",
-            const std::string& new_uri = "file:///work/src/a.py") {
+            const std::string& new_uri = "file:///project/src/a.py") {
     auto [plain, at] = split_cursor(text);
     uri = new_uri;
     cursor = at;

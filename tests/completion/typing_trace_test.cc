@@ -40,7 +40,7 @@ TEST_CASE("a trace types the file's lines and counts what requests cost") {
   options.lines = 3;
   options.new_tokens = 4;
   size_t seen = 0;
-  const auto report = run_typing_trace(generator, "/work/a.py", "python", text, options,
+  const auto report = run_typing_trace(generator, "/project/a.py", "python", text, options,
                                        [&](const TypingSample&) { ++seen; });
   REQUIRE(report.ok());
   CHECK(report->new_lines.requests == 2);  // the first one is the cold one
