@@ -40,6 +40,9 @@ e2e_environment() {
 # Ends the daemon of this run; keeps its log if FIMD_E2E_KEEP is set.
 e2e_clean_up() {
   "$FIMD_E2E_BIN" stop >/dev/null 2>&1 || true
+  # A client that was about to end may have started another one: all of ours have the folder's name.
+  local pid
+  for pid in $(pgrep -f -- "--socket $FIMD_E2E_WORK/"); do kill "$pid" 2>/dev/null || true; done
   if [[ -n ${FIMD_E2E_KEEP:-} ]]; then
     echo "e2e: kept $FIMD_E2E_WORK" >&2
   else

@@ -137,7 +137,7 @@ return {
       e:type('print(')
       e:wait_text(code .. 'print(')
       h.equal(e:lua('return wire.count("textDocument/inlineCompletion")'), 0, 'requests while off')
-      e:lua([[vim.cmd('Fimd toggle')]])
+      e:lua([[wire.status = nil; vim.cmd('Fimd toggle')]])
       e:wait_ready()
       e:type('area(')
       h.ghost(e)
@@ -151,13 +151,38 @@ return {
       h.equal(e:lua('return wire.count("textDocument/inlineCompletion")'), count, 'requests')
       e:lua([[vim.cmd('Fimd enable buffer')]])
       e:type(')')
+      e:wait('the text', function()
+        return e:lines()[4] == 'print(area(1, 2)'
+      end)
       e:wait('a request', ('return wire.count("textDocument/inlineCompletion") > %d'):format(count))
 
-      e:lua([[vim.cmd('Fimd restart')]])
-      e:lua('wire.status = nil')
+      e:lua([[wire.status = nil; vim.cmd('Fimd restart')]])
       e:wait_ready()
       e:lua([[vim.notify = function(text) _G.said = text end; vim.cmd('Fimd nonsense')]])
       h.check(e:lua('return said'):find('no command "nonsense"'), 'no error')
+    end,
+  },
+  {
+    name = 'a buffer that changed while it had no client is followed again',
+    with = plugin,
+    files = { ['main.py'] = code },
+    run = function(e)
+      e:lua('vim.cmd("Fimd disable")')
+      at_end(e)
+      e:type('total = 0\n')
+      e:wait_text(code .. 'total = 0\n')
+      e:lua('wire.status = nil; vim.cmd("Fimd enable")')
+      e:wait_ready()
+      -- In steps, so that the daemon's text is wrong if any of them is lost.
+      for _, part in ipairs({ 'for width', ' in range(3):\n', '    total += ar' }) do
+        e:type(part)
+        e:settle()
+      end
+      local before = e:text()
+      local ghost = h.ghost(e)
+      h.check(h.last_offer(e).range.start.line == #e:lines() - 1, 'a range in another line')
+      e:input('<Tab>')
+      e:wait_text(before .. ghost)
     end,
   },
   {
@@ -171,7 +196,9 @@ return {
       local ghost = h.ghost(e)
       vim.wait(400) -- the core would ask after 200 ms
       h.equal(h.ghost(e), ghost, 'ghost text')
-      h.equal(e:lua('return wire.count("textDocument/inlineCompletion")'), 1, 'requests')
+      for _, reply in ipairs(e:lua('return wire.replies()')) do
+        h.check(reply.params.partialResultToken, 'a request that is not the plugin\'s')
+      end
     end,
   },
   {

@@ -249,6 +249,11 @@ function M.disable()
   local client = M.get()
   client_id = nil
   if client then
+    -- At once, not when the server has ended: if the next client had the same buffers by then,
+    -- Neovim would lose track of its changes.
+    for _, buf in ipairs(vim.tbl_keys(client.attached_buffers)) do
+      vim.lsp.buf_detach_client(buf, client.id)
+    end
     lsp.stop(client)
   end
   set_status({ state = 'off' })

@@ -33,6 +33,7 @@ local api = vim.api
 ---@field place fimd.Place? Where the candidate is shown; nil: nothing is.
 ---@field timer uv.uv_timer_t?
 ---@field seen string? State of buffer and cursor that was last dealt with.
+---@field missed boolean? Neovim did not tell the server of the last change.
 
 local M = {}
 
@@ -170,6 +171,48 @@ local function offer(buf, state, request, items)
   show(buf, state, #fitting > 1)
 end
 
+--- Notices changes that Neovim does not pass on: 0.12 never again follows a buffer that changed
+--- while it had no LSP client, for instance because the client was being restarted.
+---@param buf integer
+---@param state fimd.Buffer
+local function watch(buf, state)
+  local versions = vim.lsp.util.buf_versions
+  if not versions or vim.fn.has('nvim-0.13') == 1 then
+    return
+  end
+  api.nvim_buf_attach(buf, false, {
+    on_lines = function(_, _, tick)
+      if buffers[buf] ~= state then
+        return true
+      end
+      state.missed = versions[buf] ~= tick -- Neovim's callback came first, if there is one
+    end,
+    on_reload = function() end,
+  })
+end
+
+--- Sends the whole text where Neovim does not send the changes.
+---@param buf integer
+---@param state fimd.Buffer
+local function catch_up(buf, state)
+  if not state.missed then
+    return
+  end
+  state.missed = nil
+  local ending = vim.bo[buf].fileformat == 'dos' and '\r\n' or '\n'
+  local lines = api.nvim_buf_get_lines(buf, 0, -1, false)
+  if vim.bo[buf].endofline or vim.bo[buf].fixendofline then
+    lines[#lines + 1] = ''
+  end
+  lsp.notify(state.client_id, 'textDocument/didChange', {
+    textDocument = {
+      uri = vim.uri_from_bufnr(buf),
+      version = api.nvim_buf_get_changedtick(buf),
+    },
+    contentChanges = { { text = table.concat(lines, ending) } },
+  })
+end
+
 ---@param buf integer
 ---@param invoked boolean
 ---@param step? integer
@@ -180,6 +223,7 @@ local function ask(buf, invoked, step)
     return
   end
   stop_timer(state)
+  catch_up(buf, state)
   local row, col = cursor()
   request_count = request_count + 1
   ---@type fimd.Request
@@ -299,7 +343,9 @@ end
 ---@param group integer
 function M.attach(buf, client_id, group)
   M.detach(buf)
-  buffers[buf] = { client_id = client_id, pending = {}, candidates = {}, index = 1 }
+  local state = { client_id = client_id, pending = {}, candidates = {}, index = 1 }
+  buffers[buf] = state
+  watch(buf, state)
   api.nvim_clear_autocmds({ group = group, buffer = buf })
   local function on(events, callback)
     api.nvim_create_autocmd(events, {
