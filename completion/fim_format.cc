@@ -279,6 +279,8 @@ void add_snippets(const FimFormat& format, const PromptParts& parts, Layout* lay
         layout->text(parts.repository);
         layout->text("\n");
       }
+      [[fallthrough]];
+    case FileHeader::kFileNameToken:
       for (const auto& file : parts.snippets) {
         layout->control(format.separator);
         layout->text(file.path + "\n" + file.text + "\n");
@@ -305,16 +307,6 @@ void add_snippets(const FimFormat& format, const PromptParts& parts, Layout* lay
         layout->control(format.separator);
       }
       if (!parts.path.empty()) layout->text(parts.path + "\n");
-      break;
-    case FileHeader::kFileNameToken:
-      for (const auto& file : parts.snippets) {
-        layout->control(format.separator);
-        layout->text(file.path + "\n" + file.text + "\n");
-      }
-      if (!parts.path.empty()) {
-        layout->control(format.separator);
-        layout->text(parts.path + "\n");
-      }
       break;
     case FileHeader::kHashComment:
     case FileHeader::kPlusLine:
