@@ -4,9 +4,10 @@
 // pages (which are free, who shares which) and the backend only reads and writes the pages it is
 // told to. All memory is taken when the backend is made.
 //
-// Models with recurrent layers will need, besides pages, one state slot for each active sequence
-// and a pool of checkpoints: StepInput gains a slot, and Backend gains copies between slots and
-// checkpoints, which the prefix cache hangs off its nodes as it does pages.
+// A model with recurrent layers (Gated DeltaNet) needs, besides pages, one state slot for each
+// active sequence. A state is of one length of its sequence only, so the backend also has
+// checkpoints: copies of slots, kept as they are, which the prefix cache hangs off its nodes as it
+// does pages. Their precision and place (device, host) are the backend's own affair.
 //
 // Owner: the scheduler. Thread: the engine thread.
 #pragma once
@@ -29,6 +30,20 @@ struct KvGeometry {
   int64_t page_bytes = 0;
 };
 
+/// The recurrent state of sequences. All zero for a model without recurrent layers.
+struct StateGeometry {
+  int n_slots = 0;  // sequences that can be admitted at once
+  int n_checkpoints = 0;
+  int64_t slot_bytes = 0;  // of all recurrent layers
+  int64_t checkpoint_bytes = 0;
+};
+
+/// Asks a pass to leave a copy of the state as it is after tokens[0 .. after) of an input.
+struct StateSave {
+  int after = 0;  // 1 .. tokens.size()
+  int32_t checkpoint = 0;
+};
+
 /// One sequence's share of a forward pass: new tokens at positions first, first + 1, ...
 struct StepInput {
   std::span<const TokenId> tokens;  // at least one
@@ -40,6 +55,13 @@ struct StepInput {
   /// after the last token; more when the last tokens are guesses to be checked; none, and no logits
   /// are computed, while a prompt is still being read.
   std::span<const SampleSpec> samples;
+
+  // Of models with recurrent layers only.
+  /// Holds the state after `first` tokens (all zero before the first: clear_state) and will hold
+  /// that after all of them. No two inputs of a pass have the same.
+  int32_t slot = 0;
+  /// Ascending in `after`. The checkpoints' former contents are lost, whatever comes of the pass.
+  std::span<const StateSave> saves;
 };
 
 class Backend {
@@ -59,6 +81,13 @@ class Backend {
   /// Copies page `from` to page `to`, so that `to` can go on differently after a shared beginning.
   /// Only its first n_tokens tokens need be right.
   virtual void copy_page(int32_t from, int32_t to, int n_tokens) = 0;
+
+  virtual StateGeometry state() const { return {}; }
+  /// Makes a slot that of a sequence without tokens.
+  virtual void clear_state(int32_t /*slot*/) {}
+  /// Copies between slots and checkpoints. Like forward, they happen in the order of the calls.
+  virtual void restore_state(int32_t /*checkpoint*/, int32_t /*slot*/) {}
+  virtual void save_state(int32_t /*slot*/, int32_t /*checkpoint*/) {}
 
   /// Logits that the last forward's i-th sample was made from: (vocab). For tests and tools; empty
   /// if the backend keeps them on a device.
