@@ -1,0 +1,37 @@
+# CUDA is optional: FIMD_CUDA=AUTO builds the CUDA backend where the toolkit is installed. The binary
+# links the CUDA runtime statically and opens the driver and cuBLAS only when it uses a GPU, so it
+# starts everywhere.
+set(FIMD_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
+set_property(CACHE FIMD_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(FIMD_HAVE_CUDA OFF)
+
+if(NOT FIMD_SANITIZE STREQUAL "" OR FIMD_FUZZ)
+  message(STATUS "CUDA backend: off (sanitizers and fuzzers build the CPU only)")
+elseif(FIMD_CUDA STREQUAL "OFF")
+  message(STATUS "CUDA backend: off (FIMD_CUDA=OFF)")
+else()
+  find_program(FIMD_NVCC nvcc HINTS ENV CUDACXX ENV CUDA_PATH PATHS /usr/local/cuda/bin)
+  if(FIMD_NVCC)
+    set(CMAKE_CUDA_COMPILER ${FIMD_NVCC})
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      # Ampere, Ada, Hopper, and PTX for what comes after.
+      set(CMAKE_CUDA_ARCHITECTURES 80-real 89-real 90)
+    endif()
+    if(CCACHE)
+      set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+    endif()
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    # CMake 3.25 does not know nvcc's flag for C++20.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+    set(FIMD_HAVE_CUDA ON)
+    message(STATUS "CUDA backend: on (${CMAKE_CUDA_COMPILER_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES})")
+  elseif(FIMD_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "FIMD_CUDA=ON but there is no nvcc; install the CUDA toolkit or put nvcc on the PATH")
+  else()
+    message(STATUS "CUDA backend: off (no nvcc found)")
+  endif()
+endif()

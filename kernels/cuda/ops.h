@@ -1,0 +1,184 @@
+// The CUDA operations: what a forward pass on a GPU is made of.
+//
+// Raw device pointers, shapes and a stream; no engine types, no allocation, no synchronisation, so
+// that every call can be captured in a CUDA graph. A call only enqueues; the last error after it
+// (cudaGetLastError) says whether the launch was accepted. What changes from step to step (tokens,
+// positions, pages) is read from device memory; what is passed by value is baked into a graph.
+//
+// Names: n_rows is the number of tokens of all sequences of the pass, one after another ("rows").
+// Activations between operations are float32 (n_rows, dim), row-major, unless said otherwise.
+// kernels/cpu/ops.h has the same operations for the CPU and is the reference in tests/gpu.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/formats/dtype.h"
+
+namespace fimd::cuda {
+
+// --- matrices (matrix.cu, pack.cu) --------------------------------------------------------------
+
+/// A weight matrix (rows, cols) on the device. BF16 is plain row-major (F16 and F32 files become
+/// BF16 when loaded); quantised formats are in the tile order of pack.h.
+struct Matrix {
+  DType type = DType::kBF16;
+  const void* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+/// Bytes that pack() writes for a matrix of a file's `type`; 0 if there is no kernel for it. cols
+/// is a multiple of the format's block, rows is any number (tiles are padded with zeros).
+size_t packed_bytes(DType type, int64_t rows, int64_t cols);
+/// The type a packed matrix has: F16 and F32 become BF16.
+DType packed_type(DType type);
+
+/// Turns rows [row_begin, row_begin + n_rows) of a file's matrix, in `raw` on the device in GGUF's
+/// order, into packed form at `packed`. row_begin is a multiple of 16, so is n_rows unless the
+/// matrix ends there: a big matrix is sent in pieces.
+void pack(DType type, const void* raw, int64_t row_begin, int64_t n_rows, int64_t rows,
+          int64_t cols, void* packed, cudaStream_t stream);
+
+/// dst (rows, cols) bf16 row-major = w: what cuBLAS reads in a large prefill.
+void dequantize(const Matrix& w, __nv_bfloat16* dst, cudaStream_t stream);
+
+/// Activations as small-batch matmuls read them: for quantised weights int8 codes with a scale and
+/// a sum for each 32 columns, for BF16 weights bf16. Both are written by the quantize operations
+/// when their pointers are set. cols is a multiple of 32.
+struct Activations {
+  int64_t cols = 0;
+  int8_t* q = nullptr;            // (n_rows, cols)
+  float* scale = nullptr;         // (n_rows, cols / 32): x ~ q * scale
+  float* sum = nullptr;           // (n_rows, cols / 32): scale * (sum of the 32 codes)
+  __nv_bfloat16* bf16 = nullptr;  // (n_rows, cols)
+};
+
+/// One product of a group that shares its activations (q, k, v; gate, up).
+struct MatmulTask {
+  Matrix w;
+  const float* bias = nullptr;  // (w.rows) or null
+  float* y = nullptr;           // (n_rows, y_stride): y = x . w^T + bias, or y += if accumulate
+  int64_t y_stride = 0;         // at least w.rows
+  bool accumulate = false;      // adds to y (the residual stream)
+};
+
+inline constexpr int kMaxMatmulTasks = 4;
+/// The most rows that matmul() takes; beyond, dequantize() and a GEMM are quicker.
+inline constexpr int kMaxMatmulRows = 64;
+
+/// All tasks in one launch; every weight is read once, whatever n_rows (1..kMaxMatmulRows) is. The
+/// result of a row does not depend on the other rows. `workspace`: matmul_workspace_bytes(), zeroed
+/// once, shared by all calls of one stream.
+void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows, void* workspace,
+            cudaStream_t stream);
+size_t matmul_workspace_bytes();
+
+// --- elementwise (norm.cu, elementwise.cu)
+// --------------------------------------------------------
+
+/// out = x * rsqrt(mean(x^2) + eps) * weight, x (n_rows, out.cols).
+void rms_norm_quantize(const float* x, const float* weight, float eps, int n_rows,
+                       const Activations& out, cudaStream_t stream);
+/// out = x.
+void quantize(const float* x, int n_rows, const Activations& out, cudaStream_t stream);
+/// out = silu(gate) * up, both (n_rows, out.cols) with rows `stride` apart.
+void silu_mul_quantize(const float* gate, const float* up, int64_t stride, int n_rows,
+                       const Activations& out, cudaStream_t stream);
+/// x[r] = the embedding row of tokens[r], decoded; tokens on the device. The embedding is a packed
+/// matrix (its rows need not be in the tile order of a matmul: see pack.h).
+void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
+           cudaStream_t stream);
+/// y[i] = x[rows[i]], rows on the device: keeps the rows to sample from.
+void gather_rows(const float* x, const int32_t* rows, int n, int64_t cols, float* y,
+                 cudaStream_t stream);
+
+// --- attention (rope.cu, attention_decode.cu, attention_prefill.cu)
+// -------------------------------
+
+/// One layer's KV pages, half precision: k and v are (n_pages, n_kv_heads, page_tokens, head_dim).
+struct KvPages {
+  __half* k = nullptr;
+  __half* v = nullptr;
+  int page_tokens = 32;
+  int n_kv_heads = 0;
+  int head_dim = 0;  // 64, 80, 96, 128 or 256
+};
+
+/// One sequence of the pass; an array of these is on the device, and an equal one on the host where
+/// a launch must know the shapes.
+struct Sequence {
+  int32_t row_begin = 0;  // its rows are [row_begin, row_begin + n_rows)
+  int32_t n_rows = 0;
+  int32_t first = 0;       // position of its first row
+  int32_t page_begin = 0;  // pages[page_begin + p / page_tokens] holds position p
+};
+
+struct RopeParams {
+  bool adjacent = false;  // pairs (2i, 2i + 1) instead of (i, i + rotary_dim / 2)
+  int rotary_dim = 0;
+  const float* inv_freq = nullptr;  // (rotary_dim / 2)
+  const float* q_norm = nullptr;    // (head_dim) RMS norm of each head before the rotation, or null
+  const float* k_norm = nullptr;
+  float norm_eps = 0;
+};
+
+/// Normalises (if asked) and rotates q and k, writes q as half to q_out (n_rows, n_heads, head_dim)
+/// multiplied by q_scale, and appends k and v to the pages. qkv: (n_rows, (n_heads + 2 n_kv_heads)
+/// * head_dim), q then k then v. Values beyond half's range are clamped.
+void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& rope, float q_scale,
+                 const KvPages& kv, const Sequence* sequences, int n_sequences,
+                 const int32_t* pages, __half* q_out, cudaStream_t stream);
+
+/// Causal grouped-query attention of every row against all keys of its sequence (already appended).
+/// q as rope_append wrote it. out: float32 (n_rows, n_heads, head_dim). window 0: unlimited, else
+/// key j is visible to query i iff i - window < j <= i.
+struct AttentionParams {
+  const __half* q = nullptr;
+  KvPages kv;
+  const Sequence* sequences = nullptr;  // device, (n_sequences)
+  int n_sequences = 0;
+  const int32_t* pages = nullptr;  // device
+  int n_rows = 0;
+  int n_heads = 0;
+  int window = 0;
+  int max_rows = 0;  // of one sequence: n_rows of the largest
+  int max_keys = 0;  // at least first + n_rows of every sequence; a graph is good up to this
+  float* out = nullptr;
+  void* workspace = nullptr;  // attention_workspace_bytes(...)
+};
+/// Chooses between split-K flash decoding (few rows) and flash prefill by max_rows. The split
+/// depends on max_keys only through powers of two, so that a graph serves a range of lengths.
+void attention(const AttentionParams& params, cudaStream_t stream);
+size_t attention_workspace_bytes(int max_rows_total, int n_heads, int head_dim);
+
+/// Copies page `from` to `to` of one layer.
+void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream);
+
+// --- sampling (sample.cu)
+// -------------------------------------------------------------------------
+
+/// How to choose a token from one row of logits, on the device.
+struct SampleRow {
+  int32_t n_allowed = 0;  // > 0: only allowed[allowed_begin ..] may be chosen (token healing)
+  int32_t allowed_begin = 0;
+  int32_t n_extra = 0;  // control tokens permitted besides the mask's
+  int32_t extra_begin = 0;
+};
+struct SampleResult {
+  int32_t token = -1;  // -1: nothing is permitted, or the logits are not numbers
+  float logprob = 0;   // natural log, among the permitted tokens at temperature 1
+};
+/// Greedy choice of each row of logits (n, vocab). mask: one bit a token, 1 = permitted (32 to a
+/// word). ids: the lists that `rows` point into. All on the device.
+void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
+                   const SampleRow* rows, const int32_t* ids, SampleResult* results,
+                   void* workspace, cudaStream_t stream);
+size_t sample_workspace_bytes(int n, int64_t vocab);
+
+}  // namespace fimd::cuda
