@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "engine/backend.h"
@@ -23,6 +25,9 @@ struct CpuBackendOptions {
   int64_t kv_bytes = int64_t{512} << 20;
   int page_tokens = 32;
   int max_batch_tokens = 160;
+  // Of models with recurrent layers only.
+  int state_slots = 4;
+  int64_t checkpoint_bytes = int64_t{512} << 20;  // as many checkpoints as fit, at least 2
 };
 
 class CpuBackend final : public Backend {
@@ -39,19 +44,38 @@ class CpuBackend final : public Backend {
   int max_batch_tokens() const override { return max_batch_tokens_; }
   Status forward(std::span<const StepInput> batch, std::span<Sampled> outputs) override;
   void copy_page(int32_t from, int32_t to, int n_tokens) override;
+  StateGeometry state() const override { return state_geometry_; }
+  void clear_state(int32_t slot) override;
+  void restore_state(int32_t checkpoint, int32_t slot) override;
+  void save_state(int32_t slot, int32_t checkpoint) override;
   std::span<const float> logits(size_t i) const override;
 
  private:
   struct AttentionLayer {
+    const Attention* spec = nullptr;
     cpu::Matrix q, k, v, o;
     std::vector<float> q_bias, k_bias, v_bias, o_bias;  // empty: none
     std::vector<float> q_norm, k_norm;                  // (head_dim), empty: none
     cpu::PagedKv kv;
   };
+  struct DeltaLayer {
+    const GatedDeltaNet* spec = nullptr;
+    cpu::Matrix qkv, z, alpha, beta, out;
+    std::vector<float> conv;            // (conv_kernel, channels)
+    std::vector<float> decay, dt_bias;  // (n_v_heads)
+    std::vector<float> norm;            // (v_dim)
+    /// Where this layer's part of a state begins, in floats: S of every head, then the tail of the
+    /// convolution's input (conv_kernel - 1, channels).
+    size_t state_offset = 0;
+  };
   struct Layer {
     std::vector<float> mixer_norm, mlp_norm;  // (hidden)
-    AttentionLayer attention;
+    std::variant<AttentionLayer, DeltaLayer> mixer;
     cpu::Matrix gate, up, down;
+  };
+  struct Job {  // a matrix to prepare
+    const Weight* from;
+    cpu::Matrix* to;
   };
   /// Zeroed memory that takes no RAM until it is touched.
   class Arena {
@@ -70,13 +94,28 @@ class CpuBackend final : public Backend {
 
   CpuBackend(const ModelSpec& spec, TokenMask mask, const CpuBackendOptions& options);
   Status load_weights(const std::function<void(double)>& progress);
+  static AttentionLayer make_layer(const Attention& spec);
+  static DeltaLayer make_layer(const GatedDeltaNet& spec);
+  static void list_matrices(AttentionLayer& layer, std::vector<Job>& jobs);
+  static void list_matrices(DeltaLayer& layer, std::vector<Job>& jobs);
+  Status prepare_matrices(std::span<const Job> jobs, const std::function<void(double)>& progress);
   Status reserve_kv(const CpuBackendOptions& options);
+  Status reserve_states(const CpuBackendOptions& options);
   void reserve_scratch();
+  float* slot_state(int32_t slot) const;
+  float* checkpoint_state(int32_t checkpoint) const;
 
+  Status check_input(const StepInput& input) const;
   Status gather_batch(std::span<const StepInput> batch);
-  void attention_block(size_t layer, std::span<const StepInput> batch);
+  void mix(AttentionLayer& layer, bool last, std::span<const StepInput> batch);
+  void mix(DeltaLayer& layer, bool last, std::span<const StepInput> batch);
+  void run_delta(const DeltaLayer& layer, const StepInput& input, size_t row);
   void mlp_block(size_t layer);
-  void keep_sampled_rows(std::span<const StepInput> batch);
+  struct RowBuffer {
+    float* data;
+    int64_t width;
+  };
+  void keep_sampled_rows(std::span<const StepInput> batch, std::initializer_list<RowBuffer> more);
 
   const ModelSpec& spec_;
   Sampler sampler_;
@@ -89,6 +128,9 @@ class CpuBackend final : public Backend {
   std::vector<float> output_norm_;
   std::vector<Layer> layers_;
   Arena kv_memory_;
+  StateGeometry state_geometry_;
+  size_t state_floats_ = 0;  // of one slot or checkpoint
+  Arena state_memory_;       // slots, then checkpoints
 
   // One forward pass. n_rows_ tokens of all sequences, one after another.
   struct Rows {
@@ -103,6 +145,10 @@ class CpuBackend final : public Backend {
   std::vector<float> h_;            // (n_rows, hidden) normed input or block output
   std::vector<float> q_, att_;      // (n_rows, q_dim)
   std::vector<float> k_, v_;        // (n_rows, kv_dim)
+  std::vector<float> q_gate_;       // (n_rows, q_rows), of attention with an output gate
+  std::vector<float> qkv_, conv_;   // (n_rows, channels), of Gated DeltaNet like these:
+  std::vector<float> z_, delta_;    // (n_rows, values)
+  std::vector<float> alpha_, beta_; // (n_rows, n_v_heads)
   std::vector<float> gate_, up_;    // (n_rows, ff)
   std::vector<float> logits_;       // (n_samples, vocab)
   cpu::QuantizedActivations quantized_;

@@ -10,6 +10,7 @@
 
 #include "engine/gguf.h"
 #include "engine/model_spec.h"
+#include "engine/models/spec_reader.h"
 #include "support/result.h"
 
 namespace fimd::models {
@@ -25,8 +26,7 @@ std::span<const Family> families();
 Result<ModelSpec> build_llama(const GgufFile& file);
 Result<ModelSpec> build_qwen2(const GgufFile& file);
 Result<ModelSpec> build_qwen3(const GgufFile& file);
-
-enum class Presence { kAbsent, kOptional, kRequired };
+Result<ModelSpec> build_qwen35(const GgufFile& file);
 
 /// What tells the llama-like architectures apart.
 struct DecoderTraits {

@@ -77,6 +77,37 @@ struct AttentionTile {
   float* partial;      // null, or where to leave (m, l, o[head_dim]) per row instead of `out`
 };
 
+/// Channels [0, n) of one token of a causal convolution.
+struct ConvTile {
+  const float* const* taps;  // kernel rows of input, oldest first
+  const float* weights;      // (kernel, weight_stride)
+  int64_t weight_stride;
+  int kernel;
+  int64_t n;
+  float* y;
+};
+
+/// Columns of one value head's state that are a unit of work of the delta rule.
+constexpr int kDeltaColumns = 64;
+
+/// The delta rule over n_tokens for some columns of one value head.
+struct DeltaTile {
+  const float* q;  // (k_dim) of the first token
+  const float* k;  // likewise
+  const float* v;  // (columns) likewise
+  int64_t stride;  // floats between tokens of q, k and v
+  const float* decay;
+  const float* beta;
+  int64_t gate_stride;
+  int n_tokens;  // at least 1
+  int k_dim;
+  int64_t columns;
+  float* state;  // (k_dim, columns), rows state_stride apart
+  int64_t state_stride;
+  float* out;  // (columns) of the first token
+  int64_t out_stride;
+};
+
 /// Keys handled between two updates of the running maximum.
 constexpr int kKeyBlock = 64;
 
@@ -93,6 +124,11 @@ struct Kernels {
   void (*add)(float* x, const float* y, int64_t n);
   void (*to_half)(const float* x, uint16_t* y, int64_t n);
   void (*attention)(const AttentionTile&);
+  void (*conv_token)(const ConvTile&);
+  /// x *= scale / sqrt(sum(x^2) + eps)
+  void (*unit_length)(float* x, float eps, float scale, int64_t n);
+  void (*sigmoid_mul)(float* x, const float* gate, int64_t n);
+  void (*delta_rule)(const DeltaTile&);
 };
 
 size_t attention_scratch_bytes(int rows, int head_dim);

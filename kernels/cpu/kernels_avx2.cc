@@ -21,6 +21,7 @@ namespace {
 #include "kernels/cpu/simd/float_gemm.h"
 #include "kernels/cpu/simd/row_ops.h"
 #include "kernels/cpu/simd/attention.h"
+#include "kernels/cpu/simd/delta.h"
 #include "kernels/cpu/simd/table.h"
 // clang-format on
 

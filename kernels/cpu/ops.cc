@@ -200,6 +200,13 @@ void silu_mul(ThreadPool& pool, float* gate, const float* up, int64_t n) {
   });
 }
 
+void sigmoid_mul(ThreadPool& pool, float* x, const float* gate, int64_t n) {
+  const Kernels& kernel = kernels();
+  parallel_chunks(pool, n, kElementwiseChunk, [&](int, int64_t begin, int64_t end) {
+    kernel.sigmoid_mul(x + begin, gate + begin, end - begin);
+  });
+}
+
 void add(ThreadPool& pool, float* x, const float* y, int64_t n) {
   const Kernels& kernel = kernels();
   parallel_chunks(pool, n, kElementwiseChunk, [&](int, int64_t begin, int64_t end) {

@@ -110,6 +110,49 @@ void kv_append(const PagedKv& kv, std::span<const int32_t> pages, int first, int
 void attention(ThreadPool& pool, const float* q, const PagedKv& kv, std::span<const int32_t> pages,
                int first, int n_tokens, int n_heads, float scale, int window, float* out);
 
+/// Causal depthwise convolution with SiLU, of n_tokens rows of one sequence:
+/// y[t][c] = silu(sum over j of w[j][c] * x[t - kernel + 1 + j][c]), where x[-1], x[-2] ... are the
+/// last rows of `tail` (kernel - 1, channels). w: (kernel, channels); y may not alias.
+void causal_conv1d(ThreadPool& pool, const float* x, const float* tail, const float* w, int kernel,
+                   int n_tokens, int64_t channels, float* y);
+
+/// The tail after these rows: the last kernel - 1 rows of (tail, x). `to` may be `tail`.
+void advance_conv_tail(const float* x, const float* tail, int kernel, int n_tokens,
+                       int64_t channels, float* to);
+
+/// Sizes of the gated delta rule. Value head h reads key head h % n_k_heads.
+struct DeltaShape {
+  int n_k_heads = 0;
+  int n_v_heads = 0;
+  int k_dim = 0;
+  int v_dim = 0;
+  int64_t keys() const { return int64_t{n_k_heads} * k_dim; }
+  int64_t values() const { return int64_t{n_v_heads} * v_dim; }
+  int64_t channels() const { return 2 * keys() + values(); }
+};
+
+/// In place, for rows of u (n_rows, channels), each q | k | v: every head of q and k is scaled to
+/// length 1 (eps is added to its sum of squares), and q by k_dim^-1/2 as well.
+void normalize_qk(ThreadPool& pool, const DeltaShape& shape, float eps, int64_t n_rows, float* u);
+
+/// In place, for n_rows of n_v_heads: alpha = exp(decay * softplus(alpha + dt_bias)),
+/// beta = sigmoid(beta).
+void delta_gates(ThreadPool& pool, const float* decay, const float* dt_bias, int n_v_heads,
+                 int64_t n_rows, float* alpha, float* beta);
+
+/// The gated delta rule over n_tokens of one sequence, for each value head with q, k, v, gate
+/// a = exp(g) and strength b:  S = a S; S += k (b (v - S^T k))^T; out = S^T q.
+/// u: (n_tokens, channels) after normalize_qk; alpha, beta: (n_tokens, n_v_heads) after
+/// delta_gates; state (n_v_heads, k_dim, v_dim), updated; out: (n_tokens, values).
+///
+/// Token after token: on a CPU the chunked form would do 1.5 times the arithmetic to save memory
+/// traffic that the L1 cache does not mind.
+void gated_delta(ThreadPool& pool, const DeltaShape& shape, const float* u, const float* alpha,
+                 const float* beta, int n_tokens, float* state, float* out);
+
+/// x *= sigmoid(gate), elementwise, n elements.
+void sigmoid_mul(ThreadPool& pool, float* x, const float* gate, int64_t n);
+
 /// gate = silu(gate) * up, elementwise, n elements.
 void silu_mul(ThreadPool& pool, float* gate, const float* up, int64_t n);
 
