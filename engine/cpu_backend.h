@@ -30,6 +30,27 @@ struct CpuBackendOptions {
   int64_t checkpoint_bytes = int64_t{512} << 20;  // as many checkpoints as fit, at least 2
 };
 
+/// One layer of each kind, with its weights in the order that the kernels like.
+struct CpuAttentionLayer {
+  const Attention* spec = nullptr;
+  cpu::Matrix q, k, v, o;
+  std::vector<float> q_bias, k_bias, v_bias, o_bias;  // empty: none
+  std::vector<float> q_norm, k_norm;                  // (head_dim), empty: none
+  cpu::PagedKv kv;
+};
+struct CpuDeltaLayer {
+  const GatedDeltaNet* spec = nullptr;
+  cpu::Matrix qkv, z, alpha, beta, out;
+  std::vector<float> conv;            // (conv_kernel, channels)
+  std::vector<float> decay, dt_bias;  // (n_v_heads)
+  std::vector<float> norm;            // (v_dim)
+  /// This layer's part of a state, in floats: S of every head, then the tail of the
+  /// convolution's input (conv_kernel - 1, channels).
+  size_t state_offset = 0;
+  size_t tail_offset = 0;  // from there
+  size_t state_floats = 0;
+};
+
 class CpuBackend final : public Backend {
  public:
   /// Prepares the weights (some kernels repack them) and reserves the KV pages. `progress` gets the
@@ -51,23 +72,8 @@ class CpuBackend final : public Backend {
   std::span<const float> logits(size_t i) const override;
 
  private:
-  struct AttentionLayer {
-    const Attention* spec = nullptr;
-    cpu::Matrix q, k, v, o;
-    std::vector<float> q_bias, k_bias, v_bias, o_bias;  // empty: none
-    std::vector<float> q_norm, k_norm;                  // (head_dim), empty: none
-    cpu::PagedKv kv;
-  };
-  struct DeltaLayer {
-    const GatedDeltaNet* spec = nullptr;
-    cpu::Matrix qkv, z, alpha, beta, out;
-    std::vector<float> conv;            // (conv_kernel, channels)
-    std::vector<float> decay, dt_bias;  // (n_v_heads)
-    std::vector<float> norm;            // (v_dim)
-    /// Where this layer's part of a state begins, in floats: S of every head, then the tail of the
-    /// convolution's input (conv_kernel - 1, channels).
-    size_t state_offset = 0;
-  };
+  using AttentionLayer = CpuAttentionLayer;
+  using DeltaLayer = CpuDeltaLayer;
   struct Layer {
     std::vector<float> mixer_norm, mlp_norm;  // (hidden)
     std::variant<AttentionLayer, DeltaLayer> mixer;
@@ -145,12 +151,13 @@ class CpuBackend final : public Backend {
   std::vector<float> h_;            // (n_rows, hidden) normed input or block output
   std::vector<float> q_, att_;      // (n_rows, q_dim)
   std::vector<float> k_, v_;        // (n_rows, kv_dim)
-  std::vector<float> q_gate_;       // (n_rows, q_rows), of attention with an output gate
-  std::vector<float> qkv_, conv_;   // (n_rows, channels), of Gated DeltaNet like these:
-  std::vector<float> z_, delta_;    // (n_rows, values)
-  std::vector<float> alpha_, beta_; // (n_rows, n_v_heads)
-  std::vector<float> gate_, up_;    // (n_rows, ff)
-  std::vector<float> logits_;       // (n_samples, vocab)
+  // Of attention with an output gate: (n_rows, q_rows) and (n_rows, q_dim).
+  std::vector<float> q_gate_, att_gate_;
+  std::vector<float> qkv_, conv_;    // (n_rows, channels), of Gated DeltaNet like these:
+  std::vector<float> z_, delta_;     // (n_rows, values)
+  std::vector<float> alpha_, beta_;  // (n_rows, n_v_heads)
+  std::vector<float> gate_, up_;     // (n_rows, ff)
+  std::vector<float> logits_;        // (n_samples, vocab)
   cpu::QuantizedActivations quantized_;
 };
 
