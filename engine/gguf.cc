@@ -1,12 +1,6 @@
 #include "engine/gguf.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -116,66 +110,6 @@ std::string quoted(std::string_view text) {
 
 }  // namespace
 
-std::string ggml_type_name(uint32_t type) {
-  if (const FormatInfo* format = find_format(type)) return format->name;
-  switch (type) {
-    case 3:
-      return "Q4_1";
-    case 6:
-      return "Q5_0";
-    case 7:
-      return "Q5_1";
-    case 9:
-      return "Q8_1";
-    case 10:
-      return "Q2_K";
-    case 11:
-      return "Q3_K";
-    case 15:
-      return "Q8_K";
-    case 16:
-      return "IQ2_XXS";
-    case 17:
-      return "IQ2_XS";
-    case 18:
-      return "IQ3_XXS";
-    case 19:
-      return "IQ1_S";
-    case 20:
-      return "IQ4_NL";
-    case 21:
-      return "IQ3_S";
-    case 22:
-      return "IQ2_S";
-    case 23:
-      return "IQ4_XS";
-    case 24:
-      return "I8";
-    case 25:
-      return "I16";
-    case 26:
-      return "I32";
-    case 27:
-      return "I64";
-    case 28:
-      return "F64";
-    case 29:
-      return "IQ1_M";
-    case 34:
-      return "TQ1_0";
-    case 35:
-      return "TQ2_0";
-    case 39:
-      return "MXFP4";
-    default:
-      return "type " + std::to_string(type);
-  }
-}
-
-std::string supported_quantizations() {
-  return "use a file quantised as Q4_K_M, Q5_K_M, Q6_K, Q8_0 or Q4_0, or one in BF16, F16 or F32";
-}
-
 /// A cursor over the file; every read is checked.
 struct GgufFile::Reader {
   std::span<const std::byte> bytes;
@@ -207,33 +141,10 @@ struct GgufFile::Reader {
 };
 
 Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
-  // O_NONBLOCK: a pipe must be an error, not a wait for a writer.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-    return Error{code, "cannot open the model '" + path + "': " + std::strerror(errno)};
-  }
-  struct stat info = {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    return Error{ErrorCode::kInvalidArgument, "the model '" + path + "' is not a regular file"};
-  }
-  const auto size = static_cast<size_t>(info.st_size);
-  if (size == 0) {
-    ::close(fd);
-    return Error{ErrorCode::kCorrupt, "the model '" + path + "' is empty; download it again"};
-  }
-  void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
-  const int map_errno = errno;
-  ::close(fd);
-  if (mapping == MAP_FAILED) {
-    return Error{ErrorCode::kIo,
-                 "cannot map the model '" + path + "': " + std::strerror(map_errno)};
-  }
   std::unique_ptr<GgufFile> file(new GgufFile);
   file->name_ = path;
-  file->mapping_ = mapping;
-  file->bytes_ = {static_cast<const std::byte*>(mapping), size};
+  FIMD_ASSIGN_OR_RETURN(file->file_, MappedFile::open(path));
+  file->bytes_ = file->file_.bytes();
   FIMD_RETURN_IF_ERROR(file->read_all());
   return file;
 }
@@ -247,17 +158,7 @@ Result<std::unique_ptr<GgufFile>> GgufFile::parse(std::span<const std::byte> byt
   return file;
 }
 
-GgufFile::~GgufFile() {
-  if (mapping_ != nullptr) ::munmap(mapping_, bytes_.size());
-}
-
-void GgufFile::will_need() const {
-  if (mapping_ != nullptr) ::madvise(mapping_, bytes_.size(), MADV_WILLNEED);
-}
-
-void GgufFile::wont_need() const {
-  if (mapping_ != nullptr) ::madvise(mapping_, bytes_.size(), MADV_DONTNEED);
-}
+GgufFile::~GgufFile() = default;
 
 Error GgufFile::corrupt(const std::string& what) const {
   return {ErrorCode::kCorrupt, "'" + name_ + "' is not a valid GGUF file: " + what +
@@ -362,7 +263,7 @@ Status GgufFile::read_tensor_infos(Reader& in, uint64_t count) {
   tensors_.reserve(static_cast<size_t>(count));
   tensor_offsets_.reserve(static_cast<size_t>(count));
   for (uint64_t i = 0; i < count; ++i) {
-    GgufTensor tensor;
+    ModelTensor tensor;
     uint32_t n_dims = 0;
     if (!in.string(&tensor.name) || !in.read(&n_dims))
       return corrupt("the tensor list is cut short");
@@ -399,7 +300,7 @@ Status GgufFile::read_tensor_infos(Reader& in, uint64_t count) {
 Status GgufFile::place_tensors(size_t data_offset, uint64_t alignment) {
   const uint64_t data_bytes = bytes_.size() - data_offset;
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    GgufTensor& tensor = tensors_[i];
+    ModelTensor& tensor = tensors_[i];
     const uint64_t offset = tensor_offsets_[i];
     if (offset % alignment != 0) {
       return corrupt("tensor " + quoted(tensor.name) + " is not aligned");
@@ -426,7 +327,7 @@ Status GgufFile::place_tensors(size_t data_offset, uint64_t alignment) {
   return {};
 }
 
-const GgufTensor* GgufFile::tensor(std::string_view name) const {
+const ModelTensor* GgufFile::tensor(std::string_view name) const {
   const auto it = tensor_index_.find(name);
   return it == tensor_index_.end() ? nullptr : &tensors_[it->second];
 }
@@ -458,11 +359,6 @@ Result<int64_t> GgufFile::integer(std::string_view key) const {
   return *result;
 }
 
-Result<int64_t> GgufFile::integer_or(std::string_view key, int64_t fallback) const {
-  if (!has(key)) return fallback;
-  return integer(key);
-}
-
 Result<double> GgufFile::real(std::string_view key) const {
   FIMD_ASSIGN_OR_RETURN(const Value value, find(key));
   const auto result = load_real(value.type, bytes_.data() + value.offset);
@@ -470,13 +366,7 @@ Result<double> GgufFile::real(std::string_view key) const {
   return *result;
 }
 
-Result<double> GgufFile::real_or(std::string_view key, double fallback) const {
-  if (!has(key)) return fallback;
-  return real(key);
-}
-
-Result<bool> GgufFile::boolean_or(std::string_view key, bool fallback) const {
-  if (!has(key)) return fallback;
+Result<bool> GgufFile::boolean(std::string_view key) const {
   FIMD_ASSIGN_OR_RETURN(const Value value, find(key));
   if (value.type == kBool) return load<uint8_t>(bytes_.data() + value.offset) != 0;
   const auto result = load_integer(value.type, bytes_.data() + value.offset);
@@ -491,12 +381,6 @@ Result<std::string_view> GgufFile::string(std::string_view key) const {
   std::string_view text;
   if (!in.string(&text)) return wrong_type(key, "a string");
   return text;
-}
-
-Result<std::string_view> GgufFile::string_or(std::string_view key,
-                                             std::string_view fallback) const {
-  if (!has(key)) return fallback;
-  return string(key);
 }
 
 Result<GgufFile::Value> GgufFile::find_array(std::string_view key) const {

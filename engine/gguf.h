@@ -8,7 +8,6 @@
 // Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,28 +17,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/mapped_file.h"
+#include "engine/model_source.h"
 #include "support/result.h"
 
 namespace fimd {
 
-struct GgufTensor {
-  std::string_view name;
-  uint32_t type = 0;  // ggml's type number; kernels/formats/dtype.h knows those fimd can run
-  int n_dims = 0;
-  std::array<int64_t, 4> dims = {1, 1, 1, 1};  // dims[0] is contiguous: a row has dims[0] elements
-  const std::byte* data = nullptr;             // null if the type is one fimd cannot run
-  size_t bytes = 0;
-
-  int64_t elements() const { return dims[0] * dims[1] * dims[2] * dims[3]; }
-};
-
-/// "Q4_K", "IQ4_XS", or "type 99".
-std::string ggml_type_name(uint32_t type);
-
-/// The advice that ends every message about a quantisation fimd cannot run.
-std::string supported_quantizations();
-
-class GgufFile {
+class GgufFile final : public ModelSource {
  public:
   static Result<std::unique_ptr<GgufFile>> open(const std::string& path);
 
@@ -47,39 +31,30 @@ class GgufFile {
   static Result<std::unique_ptr<GgufFile>> parse(std::span<const std::byte> bytes,
                                                  std::string name);
 
-  ~GgufFile();
+  ~GgufFile() override;
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
 
-  const std::string& path() const { return name_; }
+  const std::string& path() const override { return name_; }
   size_t file_bytes() const { return bytes_.size(); }
   int version() const { return version_; }
 
-  bool has(std::string_view key) const;
-
-  // Typed access. A missing key is kNotFound, a value of another type kCorrupt. Any integer type
-  // serves as integer, and any integer or float type as real. The _or forms give `fallback` only
-  // for a missing key.
-  Result<int64_t> integer(std::string_view key) const;
-  Result<int64_t> integer_or(std::string_view key, int64_t fallback) const;
-  Result<double> real(std::string_view key) const;
-  Result<double> real_or(std::string_view key, double fallback) const;
-  Result<bool> boolean_or(std::string_view key, bool fallback) const;
-  Result<std::string_view> string(std::string_view key) const;
-  Result<std::string_view> string_or(std::string_view key, std::string_view fallback) const;
+  bool has(std::string_view key) const override;
+  Result<int64_t> integer(std::string_view key) const override;
+  Result<double> real(std::string_view key) const override;
+  Result<bool> boolean(std::string_view key) const override;
+  Result<std::string_view> string(std::string_view key) const override;
+  Result<std::vector<int64_t>> integers(std::string_view key) const override;
   Result<std::vector<std::string_view>> strings(std::string_view key) const;
-  Result<std::vector<int64_t>> integers(std::string_view key) const;
   Result<std::vector<float>> reals(std::string_view key) const;
-  /// True if the key holds an array (of anything).
-  bool is_array(std::string_view key) const;
+  bool is_array(std::string_view key) const override;
 
-  const std::vector<GgufTensor>& tensors() const { return tensors_; }
-  /// Null if there is none of that name.
-  const GgufTensor* tensor(std::string_view name) const;
+  const std::vector<ModelTensor>& tensors() const override { return tensors_; }
+  const ModelTensor* tensor(std::string_view name) const override;
+  Result<std::unique_ptr<Tokenizer>> tokenizer() const override;
 
-  /// Asks the system to read the file ahead, or says that its pages will hardly be needed again.
-  void will_need() const;
-  void wont_need() const;
+  void will_need() const override { file_.will_need(); }
+  void wont_need() const override { file_.wont_need(); }
 
  private:
   struct Reader;
@@ -101,11 +76,11 @@ class GgufFile {
   Error wrong_type(std::string_view key, const char* wanted) const;
 
   std::string name_;
+  MappedFile file_;  // empty if the bytes are the caller's
   std::span<const std::byte> bytes_;
-  void* mapping_ = nullptr;  // null if the bytes are the caller's
   int version_ = 0;
   std::unordered_map<std::string_view, Value> metadata_;
-  std::vector<GgufTensor> tensors_;
+  std::vector<ModelTensor> tensors_;
   std::vector<uint64_t> tensor_offsets_;  // only while reading
   std::unordered_map<std::string_view, size_t> tensor_index_;
 };

@@ -90,4 +90,8 @@ Result<std::unique_ptr<Tokenizer>> load_gguf_tokenizer(const GgufFile& file) {
   return tokenizer;
 }
 
+Result<std::unique_ptr<Tokenizer>> GgufFile::tokenizer() const {
+  return load_gguf_tokenizer(*this);
+}
+
 }  // namespace fimd

@@ -4,7 +4,6 @@
 
 #include "engine/cpu_backend.h"
 #include "engine/generators/local.h"
-#include "engine/gguf_vocab.h"
 #include "support/cpu_count.h"
 #include "support/log.h"
 
@@ -79,13 +78,13 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
   const Stopwatch watch;
   report(0, "opening the model");
   LocalGenerator::Parts parts;
-  FIMD_ASSIGN_OR_RETURN(parts.file, GgufFile::open(options.model_path));
-  parts.file->will_need();
-  FIMD_ASSIGN_OR_RETURN(ModelSpec spec, read_model_spec(*parts.file));
+  FIMD_ASSIGN_OR_RETURN(parts.source, open_model_source(options.model_path));
+  parts.source->will_need();
+  FIMD_ASSIGN_OR_RETURN(ModelSpec spec, read_model_spec(*parts.source));
   parts.spec = std::make_unique<ModelSpec>(std::move(spec));
 
   report(kOpened, "reading the vocabulary");
-  FIMD_ASSIGN_OR_RETURN(parts.tokenizer, load_gguf_tokenizer(*parts.file));
+  FIMD_ASSIGN_OR_RETURN(parts.tokenizer, parts.source->tokenizer());
   if (parts.tokenizer->vocab_size() > parts.spec->vocab) {
     return Error{ErrorCode::kCorrupt, "'" + options.model_path + "': the tokenizer has " +
                                           std::to_string(parts.tokenizer->vocab_size()) +
@@ -109,7 +108,7 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
 
   // The weights were copied into the order that the kernels like; only rows of the embedding are
   // still read from the file.
-  parts.file->wont_need();
+  parts.source->wont_need();
   report(kWeights, "warming up");
   SchedulerOptions scheduler;
   FIMD_ASSIGN_OR_RETURN(scheduler.ms_per_token, warm_up(*parts.backend, *parts.tokenizer));

@@ -1,7 +1,6 @@
 #include "engine/model_file.h"
 
-#include "engine/gguf.h"
-#include "engine/gguf_vocab.h"
+#include "engine/model_source.h"
 #include "engine/tokenizer/load.h"
 #include "kernels/cpu/isa.h"
 #include "support/cpu_count.h"
@@ -10,9 +9,9 @@ namespace fimd {
 
 Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& path) {
   if (path.ends_with(".json")) return load_tokenizer_json(path);
-  // Nothing of the tokenizer points into the file: it may go.
-  FIMD_ASSIGN_OR_RETURN(const auto file, GgufFile::open(path));
-  return load_gguf_tokenizer(*file);
+  // Nothing of the tokenizer points into the source: it may go.
+  FIMD_ASSIGN_OR_RETURN(const auto source, open_model_source(path));
+  return source->tokenizer();
 }
 
 std::string describe_cpu() {

@@ -19,7 +19,7 @@
 
 namespace fimd {
 
-class GgufFile;
+class ModelSource;
 
 /// A view of a tensor: rows of `cols` contiguous elements. Vectors have one row.
 struct Weight {
@@ -157,6 +157,6 @@ struct ModelSpec {
 
 /// Describes the model in `file`. Errors say which tensor or key is missing or of the wrong shape,
 /// and which architectures or quantisations would work.
-Result<ModelSpec> read_model_spec(const GgufFile& file);
+Result<ModelSpec> read_model_spec(const ModelSource& file);
 
 }  // namespace fimd

@@ -16,7 +16,8 @@ constexpr auto kList = ConfigType::kList;
 
 constexpr auto kKeys = std::to_array<ConfigKey>({
     {"model.path", kString, "\"\"", 0, 0, "",
-     "The model, a .gguf file. Empty: the model that comes with fimd."},
+     "The model: a .gguf file, or a directory with config.json and safetensors. Empty: the "
+     "model that comes with fimd."},
     {"engine.backend", kString, "\"auto\"", 0, 0, "auto cpu",
      "What computes: `cpu`, or `auto` for the best there is."},
     {"engine.threads", kInt, "0", 0, 256, "", "CPU threads. 0: one per physical core."},

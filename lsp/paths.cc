@@ -93,7 +93,7 @@ std::vector<ModelPlace> model_places(const Config& config, const std::string& ex
   std::vector<ModelPlace> places;
   const auto add = [&places](std::string path, std::string why) {
     std::error_code error;
-    const bool exists = fs::is_regular_file(path, error);
+    const bool exists = fs::exists(path, error);
     places.push_back({std::move(path), std::move(why), exists});
   };
   if (const std::string& path = config.string("model.path"); !path.empty()) {
@@ -117,7 +117,8 @@ Result<std::string> find_model(const Config& config, const std::string& executab
   }
   return Error{ErrorCode::kNotFound,
                "no model found; looked at" + looked +
-                   "\nset model.path in the configuration, or FIMD_MODEL, to a .gguf file"};
+                   "\nset model.path in the configuration, or FIMD_MODEL, to a .gguf "
+                   "file or a directory of safetensors"};
 }
 
 Result<EngineOptions> engine_options(const Config& config) {

@@ -13,13 +13,13 @@ LocalGenerator::LocalGenerator(Parts parts, const SchedulerOptions& options)
   info_.name = spec.name;
   info_.architecture = spec.architecture;
   info_.backend = parts_.backend->name();
-  info_.path = parts_.file->path();
+  info_.path = parts_.source->path();
   info_.quantization = spec.quantization;
   info_.parameters = spec.parameters;
   info_.weight_bytes = spec.weight_bytes;
   info_.context_length = scheduler_.context_length();
   info_.control_tokens = tokenizer.control_tokens();
-  if (const auto chat = parts_.file->string_or("tokenizer.chat_template", ""); chat.ok()) {
+  if (const auto chat = parts_.source->string_or("tokenizer.chat_template", ""); chat.ok()) {
     info_.chat_template = *chat;
   }
   info_.add_bos = tokenizer.add_bos();

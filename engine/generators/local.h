@@ -1,7 +1,7 @@
 // The local generator: a resident model behind the Generator interface.
 //
-// Owns the model file, tokenizer, backend, scheduler and the engine thread. Which backend is the
-// only thing that differs between CPU and GPU.
+// Owns the model's source, tokenizer, backend, scheduler and the engine thread. Which backend is
+// the only thing that differs between CPU and GPU.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "engine/backend.h"
-#include "engine/gguf.h"
+#include "engine/model_source.h"
 #include "engine/model_spec.h"
 #include "engine/prompt_encoder.h"
 #include "engine/scheduler.h"
@@ -19,10 +19,10 @@ namespace fimd {
 class LocalGenerator final : public Generator {
  public:
   struct Parts {
-    std::unique_ptr<GgufFile> file;
-    std::unique_ptr<ModelSpec> spec;  // points into the file
+    std::unique_ptr<ModelSource> source;
+    std::unique_ptr<ModelSpec> spec;  // points into the source
     std::unique_ptr<Tokenizer> tokenizer;
-    std::unique_ptr<Backend> backend;  // may point into spec and file
+    std::unique_ptr<Backend> backend;  // may point into spec and source
   };
 
   LocalGenerator(Parts parts, const SchedulerOptions& options);

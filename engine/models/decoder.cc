@@ -35,7 +35,7 @@ Result<Attention> read_attention(const SpecReader& in, const DecoderTraits& trai
 
 }  // namespace
 
-Result<ModelSpec> build_decoder(const GgufFile& file, const DecoderTraits& traits) {
+Result<ModelSpec> build_decoder(const ModelSource& file, const DecoderTraits& traits) {
   SpecReader in(file);
   FIMD_ASSIGN_OR_RETURN(ModelSpec spec, in.begin());
   FIMD_ASSIGN_OR_RETURN(const SpecReader::Heads heads, in.heads(spec.hidden));

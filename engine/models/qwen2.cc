@@ -3,7 +3,7 @@
 
 namespace fimd::models {
 
-Result<ModelSpec> build_qwen2(const GgufFile& file) {
+Result<ModelSpec> build_qwen2(const ModelSource& file) {
   return build_decoder(file, {.rope_pairs = RopePairs::kNeox, .qkv_bias = Presence::kRequired});
 }
 

@@ -70,7 +70,7 @@ Result<Attention> read_attention(const SpecReader& in, Attention attention,
 
 }  // namespace
 
-Result<ModelSpec> build_qwen35(const GgufFile& file) {
+Result<ModelSpec> build_qwen35(const ModelSource& file) {
   SpecReader in(file);
   FIMD_ASSIGN_OR_RETURN(ModelSpec spec, in.begin());
   // block_count includes the blocks of the prediction head.

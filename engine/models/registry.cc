@@ -19,7 +19,7 @@ std::span<const Family> families() { return kFamilies; }
 
 namespace fimd {
 
-Result<ModelSpec> read_model_spec(const GgufFile& file) {
+Result<ModelSpec> read_model_spec(const ModelSource& file) {
   FIMD_ASSIGN_OR_RETURN(const std::string_view architecture, file.string("general.architecture"));
   std::string known;
   for (const models::Family& family : models::families()) {

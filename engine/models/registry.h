@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/gguf.h"
+#include "engine/model_source.h"
 #include "engine/model_spec.h"
 #include "engine/models/spec_reader.h"
 #include "support/result.h"
@@ -17,16 +17,16 @@ namespace fimd::models {
 
 struct Family {
   const char* architecture;  // GGUF general.architecture
-  Result<ModelSpec> (*build)(const GgufFile& file);
+  Result<ModelSpec> (*build)(const ModelSource& file);
 };
 
 std::span<const Family> families();
 
 // One per engine/models/<architecture>.cc.
-Result<ModelSpec> build_llama(const GgufFile& file);
-Result<ModelSpec> build_qwen2(const GgufFile& file);
-Result<ModelSpec> build_qwen3(const GgufFile& file);
-Result<ModelSpec> build_qwen35(const GgufFile& file);
+Result<ModelSpec> build_llama(const ModelSource& file);
+Result<ModelSpec> build_qwen2(const ModelSource& file);
+Result<ModelSpec> build_qwen3(const ModelSource& file);
+Result<ModelSpec> build_qwen35(const ModelSource& file);
 
 /// What tells the llama-like architectures apart.
 struct DecoderTraits {
@@ -38,6 +38,6 @@ struct DecoderTraits {
 };
 
 /// A decoder of pre-norm blocks: grouped-query attention with rope, then SwiGLU.
-Result<ModelSpec> build_decoder(const GgufFile& file, const DecoderTraits& traits);
+Result<ModelSpec> build_decoder(const ModelSource& file, const DecoderTraits& traits);
 
 }  // namespace fimd::models

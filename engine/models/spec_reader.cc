@@ -37,7 +37,7 @@ Result<ModelSpec> SpecReader::begin() {
   if (!(eps > 0 && eps < 1)) return bad("the norm epsilon is out of range");
   eps_ = static_cast<float>(eps);
 
-  const GgufTensor* embedding = file_.tensor("token_embd.weight");
+  const ModelTensor* embedding = file_.tensor("token_embd.weight");
   if (embedding == nullptr) return bad("tensor 'token_embd.weight' is missing");
   spec.vocab = embedding->dims[1];
   if (spec.vocab > std::numeric_limits<int32_t>::max()) return bad("the vocabulary is too large");
@@ -54,7 +54,7 @@ Result<ModelSpec> SpecReader::begin() {
 
 void SpecReader::count_weights(ModelSpec& spec) const {
   std::map<uint32_t, int64_t> elements_by_type;
-  for (const GgufTensor& tensor : file_.tensors()) {
+  for (const ModelTensor& tensor : file_.tensors()) {
     spec.parameters += tensor.elements();
     spec.weight_bytes += static_cast<int64_t>(tensor.bytes);
     elements_by_type[tensor.type] += tensor.elements();
@@ -142,7 +142,7 @@ Result<std::vector<int64_t>> SpecReader::per_layer(const char* name, int layers,
 }
 
 Result<Weight> SpecReader::matrix(const std::string& name, int64_t rows, int64_t cols) const {
-  const GgufTensor* tensor = file_.tensor(name);
+  const ModelTensor* tensor = file_.tensor(name);
   if (tensor == nullptr) return bad("tensor '" + name + "' is missing");
   if (tensor->dims[0] != cols || tensor->elements() != rows * cols ||
       (rows > 1 && tensor->dims[1] != rows)) {

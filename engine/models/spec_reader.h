@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/gguf.h"
+#include "engine/model_source.h"
 #include "engine/model_spec.h"
 #include "support/result.h"
 
@@ -22,7 +22,7 @@ class SpecReader {
   static constexpr int64_t kMaxHeads = 4096;
   static constexpr int64_t kMaxHeadDim = 4096;
 
-  explicit SpecReader(const GgufFile& file) : file_(file) {}
+  explicit SpecReader(const ModelSource& file) : file_(file) {}
 
   /// Everything but the blocks: names, sizes, embedding, output. Refuses mixtures of experts. Call
   /// it first.
@@ -32,7 +32,7 @@ class SpecReader {
 
   int layers() const { return layers_; }  // {arch}.block_count
   float eps() const { return eps_; }      // of the RMS norms
-  const GgufFile& file() const { return file_; }
+  const ModelSource& file() const { return file_; }
 
   struct Heads {
     int n_heads = 0;
@@ -59,7 +59,7 @@ class SpecReader {
  private:
   Status scale_rope(Rope& rope) const;
 
-  const GgufFile& file_;
+  const ModelSource& file_;
   std::string arch_;
   int layers_ = 0;
   float eps_ = 0;

@@ -57,6 +57,7 @@ Result<std::unique_ptr<Tokenizer>> make_tokenizer(VocabData data);
 /// A Hugging Face tokenizer.json: BPE models, byte-level or SentencePiece-like with byte fallback.
 /// Errors: kIo, kCorrupt (not JSON, fields of the wrong kind), kUnsupported (another kind of model
 /// or a step that has no equivalent here, named in the message).
+Result<VocabData> read_tokenizer_json(const std::string& path);
 Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(const std::string& path);
 Result<std::unique_ptr<Tokenizer>> parse_tokenizer_json(std::string_view json);
 

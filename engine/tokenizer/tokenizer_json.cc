@@ -310,21 +310,30 @@ Status Reader::choose_model() {
   return {};
 }
 
+Result<VocabData> parse(std::string_view json) {
+  const Json root = Json::parse(json.begin(), json.end(), nullptr, false);
+  if (root.is_discarded()) return corrupt("it is not valid JSON");
+  return Reader(root).read();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> parse_tokenizer_json(std::string_view json) {
-  const Json root = Json::parse(json.begin(), json.end(), nullptr, false);
-  if (root.is_discarded()) return corrupt("it is not valid JSON");
-  FIMD_ASSIGN_OR_RETURN(VocabData data, Reader(root).read());
+  FIMD_ASSIGN_OR_RETURN(VocabData data, parse(json));
   return make_tokenizer(std::move(data));
 }
 
-Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(const std::string& path) {
+Result<VocabData> read_tokenizer_json(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) return Error{ErrorCode::kIo, "cannot open " + path};
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   if (in.bad()) return Error{ErrorCode::kIo, "cannot read " + path};
-  return parse_tokenizer_json(text);
+  return parse(text);
+}
+
+Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(const std::string& path) {
+  FIMD_ASSIGN_OR_RETURN(VocabData data, read_tokenizer_json(path));
+  return make_tokenizer(std::move(data));
 }
 
 }  // namespace fimd

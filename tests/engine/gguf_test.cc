@@ -48,7 +48,7 @@ TEST_CASE("metadata and tensors are read in place") {
   CHECK(gguf.integers("tokenizer.ggml.tokens").error().code == ErrorCode::kCorrupt);
   CHECK(gguf.string("tokenizer.ggml.tokens").error().code == ErrorCode::kCorrupt);
 
-  const GgufTensor* m = gguf.tensor("m");
+  const ModelTensor* m = gguf.tensor("m");
   REQUIRE(m != nullptr);
   CHECK(m->dims[0] == 3);
   CHECK(m->dims[1] == 2);
@@ -78,7 +78,7 @@ TEST_CASE("no flipped bit crashes the reader or makes it allocate absurdly") {
     damaged[bit / 8] ^= std::byte{1} << (bit % 8);
     const auto file = GgufFile::parse(damaged, "damaged");
     if (!file.ok()) continue;
-    for (const GgufTensor& tensor : (*file)->tensors()) {
+    for (const ModelTensor& tensor : (*file)->tensors()) {
       if (tensor.data == nullptr) continue;
       CHECK(tensor.data >= damaged.data());
       CHECK(tensor.data + tensor.bytes <= damaged.data() + damaged.size());

@@ -20,7 +20,7 @@ struct Reader {
   int64_t integer(const std::string& key) const { return *file.integer(arch + "." + key); }
 
   Vector tensor(const std::string& name) const {
-    const GgufTensor* t = file.tensor(name);
+    const ModelTensor* t = file.tensor(name);
     if (t == nullptr) return {};
     std::vector<float> values(static_cast<size_t>(t->elements()));
     dequantize(static_cast<DType>(t->type), t->data, t->elements(), values.data());

@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   spdlog::set_level(spdlog::level::off);
   const auto file = GgufFile::parse(std::as_bytes(std::span(data, size)), "fuzz");
   if (!file.ok()) return 0;
-  for (const GgufTensor& tensor : (*file)->tensors()) {
+  for (const ModelTensor& tensor : (*file)->tensors()) {
     if (tensor.data == nullptr || tensor.bytes == 0) continue;
     // The first and the last byte must be there.
     const volatile auto first = tensor.data[0];
