@@ -38,7 +38,7 @@ Model load(std::unique_ptr<GgufFile> file, int page_tokens = 32, int threads = 2
                                   {.threads = threads,
                                    .kv_bytes = int64_t{4} << 20,
                                    .page_tokens = page_tokens,
-                                   .max_batch_tokens = 128},
+                                   .max_batch_tokens = 160},
                                   nullptr);
   REQUIRE_MESSAGE(backend.ok(), backend.error().message);
   model.backend = std::move(*backend);
@@ -75,8 +75,10 @@ TokenMask everything(int64_t rows) { return TokenMask(AllTokens(static_cast<int>
 /// A sequence fed in pieces; collects the logits of every token.
 class Feeder {
  public:
-  Feeder(Backend& backend, std::vector<int32_t> pages)
-      : backend_(backend), pages_(std::move(pages)) {}
+  Feeder(Backend& backend, std::vector<int32_t> pages, int32_t slot = 0)
+      : backend_(backend), pages_(std::move(pages)), slot_(slot) {
+    if (backend.state().n_slots > 0) backend.clear_state(slot);
+  }
 
   StepInput next(std::span<const TokenId> tokens) {
     samples_.assign(tokens.size(), {});
@@ -85,6 +87,7 @@ class Feeder {
     input.first = at_;
     input.pages = pages_;
     input.samples = samples_;
+    input.slot = slot_;
     at_ += static_cast<int>(tokens.size());
     return input;
   }
@@ -104,6 +107,7 @@ class Feeder {
  private:
   Backend& backend_;
   std::vector<int32_t> pages_;
+  int32_t slot_;
   std::vector<SampleSpec> samples_;
   int at_ = 0;
 };
@@ -124,7 +128,9 @@ double worst_difference(const A& a, const B& b) {
   return worst;
 }
 
-constexpr const char* kFixtures[] = {"llama-tiny", "llama-plain-tiny", "qwen2-tiny", "qwen3-tiny"};
+constexpr const char* kFixtures[] = {"llama-tiny",  "llama-plain-tiny", "qwen2-tiny",
+                                     "qwen3-tiny",  "qwen35-tiny",      "qwen35-plain-tiny",
+                                     "qwen35-heads"};
 
 /// Logits of the fixtures are about 1 in size. Activations are quantised to 8 bits only with
 /// quantised weights, so float weights leave the half-precision KV cache as the largest error.
@@ -222,7 +228,7 @@ TEST_CASE("logits equal those of transformers, and those of the plain reference 
     Model model = load("tests/fixtures/" + std::string(name) + ".gguf");
     size_t row = 0;
     for (const auto& prompt : fixture.prompts) {
-      Feeder feeder(*model.backend, pages_from(0, 4));
+      Feeder feeder(*model.backend, pages_from(0, 6));
       const std::vector<Logits> logits = feeder.feed(prompt);
       const auto reference = test::reference_logits(*model.file, prompt);
       for (size_t p = 0; p < prompt.size(); ++p, ++row) {
@@ -266,7 +272,7 @@ TEST_CASE("in pieces, in any pages, with others: the logits stay the same") {
     Model model = load(path, 8);
     const std::span<const TokenId> all(tokens);
     Feeder a(*model.backend, pages_from(0, 12));
-    Feeder b(*model.backend, pages_from(20, 12));
+    Feeder b(*model.backend, pages_from(20, 12), 1);
     StepInput batch[2] = {a.next(all.first(30)), b.next(all.first(11))};
     batch[0].samples = {};
     std::vector<Sampled> sampled(11);

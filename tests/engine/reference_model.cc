@@ -46,6 +46,68 @@ void normalize(double* x, size_t n, const Vector& weight, double eps) {
   for (size_t i = 0; i < n; ++i) x[i] *= scale * weight[i];
 }
 
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+/// x += the Gated DeltaNet of a `qwen35` file's layer, one token after another.
+void add_delta_net(const Reader& in, const std::string& prefix, double eps,
+                   std::vector<Vector>& x) {
+  const auto kernel = static_cast<size_t>(in.integer("ssm.conv_kernel"));
+  const auto k_dim = static_cast<size_t>(in.integer("ssm.state_size"));
+  const auto k_heads = static_cast<size_t>(in.integer("ssm.group_count"));
+  const auto v_heads = static_cast<size_t>(in.integer("ssm.time_step_rank"));
+  const size_t v_dim = static_cast<size_t>(in.integer("ssm.inner_size")) / v_heads;
+  const auto t = [&](const char* name) { return in.tensor(prefix + name); };
+  const Vector input_norm = t("attn_norm.weight"), wqkv = t("attn_qkv.weight");
+  const Vector wz = t("attn_gate.weight"), wa = t("ssm_alpha.weight"), wb = t("ssm_beta.weight");
+  const Vector conv = t("ssm_conv1d.weight"), decay = t("ssm_a"), dt = t("ssm_dt.bias");
+  const Vector norm = t("ssm_norm.weight"), wo = t("ssm_out.weight");
+  std::vector<Vector> history;  // qkv of all tokens
+  std::vector<Vector> states(v_heads, Vector(k_dim * v_dim));
+  for (Vector& row : x) {
+    Vector h = row;
+    normalize(h.data(), h.size(), input_norm, eps);
+    history.push_back(multiply(wqkv, h, {}));
+    Vector z = multiply(wz, h, {});
+    const Vector a = multiply(wa, h, {}), b = multiply(wb, h, {});
+    Vector u(history.back().size());
+    for (size_t c = 0; c < u.size(); ++c) {
+      for (size_t j = 0; j < kernel && j < history.size(); ++j) {
+        u[c] += conv[c * kernel + kernel - 1 - j] * history[history.size() - 1 - j][c];
+      }
+      u[c] *= sigmoid(u[c]);
+    }
+    for (size_t head = 0; head < 2 * k_heads; ++head) {
+      double sum = 1e-6;
+      for (size_t i = 0; i < k_dim; ++i) sum += u[head * k_dim + i] * u[head * k_dim + i];
+      const double scale = head < k_heads ? std::sqrt(static_cast<double>(k_dim)) : 1.0;
+      for (size_t i = 0; i < k_dim; ++i) u[head * k_dim + i] /= std::sqrt(sum) * scale;
+    }
+    for (size_t head = 0; head < v_heads; ++head) {
+      const double* q = u.data() + head % k_heads * k_dim;
+      const double* k = q + k_heads * k_dim;
+      const double* v = u.data() + 2 * k_heads * k_dim + head * v_dim;
+      const double keep = std::exp(decay[head] * std::log1p(std::exp(a[head] + dt[head])));
+      Vector& state = states[head];
+      Vector out(v_dim);
+      for (size_t j = 0; j < v_dim; ++j) {
+        double memory = 0;
+        for (size_t i = 0; i < k_dim; ++i) memory += (state[i * v_dim + j] *= keep) * k[i];
+        for (size_t i = 0; i < k_dim; ++i) {
+          state[i * v_dim + j] += k[i] * sigmoid(b[head]) * (v[j] - memory);
+          out[j] += state[i * v_dim + j] * q[i];
+        }
+      }
+      normalize(out.data(), v_dim, norm, eps);
+      for (size_t j = 0; j < v_dim; ++j) {
+        double& gate = z[head * v_dim + j];
+        gate = out[j] * gate * sigmoid(gate);
+      }
+    }
+    const Vector o = multiply(wo, z, {});
+    for (size_t i = 0; i < row.size(); ++i) row[i] += o[i];
+  }
+}
+
 }  // namespace
 
 std::vector<std::vector<double>> reference_logits(const GgufFile& file,
@@ -56,6 +118,8 @@ std::vector<std::vector<double>> reference_logits(const GgufFile& file,
   const auto kv_heads = static_cast<size_t>(in.integer("attention.head_count_kv"));
   const auto head_dim = static_cast<size_t>(
       *file.integer_or(in.arch + ".attention.key_length", static_cast<int64_t>(hidden / heads)));
+  const auto rotary = static_cast<size_t>(
+      *file.integer_or(in.arch + ".rope.dimension_count", static_cast<int64_t>(head_dim)));
   const double eps = *file.real(in.arch + ".attention.layer_norm_rms_epsilon");
   const double theta = *file.real_or(in.arch + ".rope.freq_base", 10000.0);
   const bool adjacent = in.arch == "llama";
@@ -68,12 +132,12 @@ std::vector<std::vector<double>> reference_logits(const GgufFile& file,
   const Vector divisors = in.tensor("rope_freqs.weight");
 
   const auto rotate = [&](double* x, size_t position) {
-    for (size_t i = 0; i < head_dim / 2; ++i) {
+    for (size_t i = 0; i < rotary / 2; ++i) {
       double angle = static_cast<double>(position) * position_scale *
-                     std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+                     std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary));
       if (!divisors.empty()) angle /= divisors[i];
       double& a = adjacent ? x[2 * i] : x[i];
-      double& b = adjacent ? x[2 * i + 1] : x[i + head_dim / 2];
+      double& b = adjacent ? x[2 * i + 1] : x[i + rotary / 2];
       const double turned = a * std::cos(angle) - b * std::sin(angle);
       b = b * std::cos(angle) + a * std::sin(angle);
       a = turned;
@@ -95,12 +159,23 @@ std::vector<std::vector<double>> reference_logits(const GgufFile& file,
     const Vector nq = t("attn_q_norm.weight"), nk = t("attn_k_norm.weight");
     const Vector wo = t("attn_output.weight");
     const Vector gate = t("ffn_gate.weight"), up = t("ffn_up.weight"), down = t("ffn_down.weight");
-    const Vector n1 = t("attn_norm.weight"), n2 = t("ffn_norm.weight");
+    const Vector n1 = t("attn_norm.weight");
+    const Vector n2 = t(in.arch == "qwen35" ? "post_attention_norm.weight" : "ffn_norm.weight");
+    const bool recurrent = wq.empty();
+    if (recurrent) add_delta_net(in, "blk." + std::to_string(layer) + ".", eps, x);
     std::vector<Vector> keys, values;
-    for (size_t p = 0; p < x.size(); ++p) {
+    for (size_t p = 0; p < x.size() && !recurrent; ++p) {
       Vector h = x[p];
       normalize(h.data(), hidden, n1, eps);
       Vector q = multiply(wq, h, bq);
+      Vector output_gate;
+      if (in.arch == "qwen35") {  // each head: its query, then its gate
+        Vector queries;
+        for (size_t i = 0; i < q.size(); ++i) {
+          (i / head_dim % 2 == 0 ? queries : output_gate).push_back(q[i]);
+        }
+        q = queries;
+      }
       keys.push_back(multiply(wk, h, bk));
       values.push_back(multiply(wv, h, bv));
       for (size_t head = 0; head < heads; ++head) {
@@ -131,6 +206,7 @@ std::vector<std::vector<double>> reference_logits(const GgufFile& file,
           }
         }
       }
+      for (size_t i = 0; i < output_gate.size(); ++i) mixed[i] *= sigmoid(output_gate[i]);
       const Vector o = multiply(wo, mixed, t("attn_output.bias"));
       for (size_t i = 0; i < hidden; ++i) x[p][i] += o[i];
     }
