@@ -22,7 +22,7 @@
 
 namespace fimd::cuda {
 
-// --- matrices (matrix.cu, pack.cu) --------------------------------------------------------------
+// --- matrices (pack.cu, matmul.cu, dequantize.cu) ------------------------------------------------
 
 /// A weight matrix (rows, cols) on the device. BF16 is plain row-major (F16 and F32 files become
 /// BF16 when loaded); quantised formats are in the tile order of pack.h.
@@ -48,16 +48,17 @@ void pack(DType type, const void* raw, int64_t row_begin, int64_t n_rows, int64_
 /// dst (rows, cols) bf16 row-major = w: what cuBLAS reads in a large prefill.
 void dequantize(const Matrix& w, __nv_bfloat16* dst, cudaStream_t stream);
 
-/// Activations as small-batch matmuls read them: for quantised weights int8 codes with a scale and
-/// a sum for each 32 columns, for BF16 weights bf16. Both are written by the quantize operations
-/// when their pointers are set. cols is a multiple of 32.
+/// Activations as the matrix products read them; the quantize operations write those whose pointers
+/// are set. What one n_rows wrote is read with the same n_rows. cols is a multiple of 32.
 struct Activations {
   int64_t cols = 0;
-  int8_t* q = nullptr;            // (n_rows, cols)
-  float* scale = nullptr;         // (n_rows, cols / 32): x ~ q * scale
-  float* sum = nullptr;           // (n_rows, cols / 32): scale * (sum of the 32 codes)
-  __nv_bfloat16* bf16 = nullptr;  // (n_rows, cols)
+  void* q8 = nullptr;              // for matmul() by quantised weights: q8_bytes(), see pack.h
+  void* bf16 = nullptr;            // for matmul() by BF16 weights: bf16_bytes(), see pack.h
+  __nv_bfloat16* plain = nullptr;  // (n_rows, cols) row-major, for a GEMM by cuBLAS
 };
+/// Bytes of q8 and bf16 for up to n_rows <= kMaxMatmulRows rows; aligned to 16 bytes.
+size_t q8_bytes(int n_rows, int64_t cols);
+size_t bf16_bytes(int n_rows, int64_t cols);
 
 /// One product of a group that shares its activations (q, k, v; gate, up).
 struct MatmulTask {
@@ -72,17 +73,16 @@ inline constexpr int kMaxMatmulTasks = 4;
 /// The most rows that matmul() takes; beyond, dequantize() and a GEMM are quicker.
 inline constexpr int kMaxMatmulRows = 64;
 
-/// All tasks in one launch; every weight is read once, whatever n_rows (1..kMaxMatmulRows) is. The
-/// result of a row does not depend on the other rows. `workspace`: matmul_workspace_bytes(), zeroed
-/// once, shared by all calls of one stream.
-void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows, void* workspace,
+/// All tasks in one launch (two if BF16 and quantised weights are mixed); every weight is read
+/// once, whatever n_rows (1..kMaxMatmulRows) is. All w.cols are x.cols. The result of a row is the
+/// same to the bit whichever and however many rows are beside it.
+void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
             cudaStream_t stream);
-size_t matmul_workspace_bytes();
 
-// --- elementwise (norm.cu, elementwise.cu)
-// --------------------------------------------------------
+// --- elementwise (norm.cu, elementwise.cu) -------------------------------------------------------
 
-/// out = x * rsqrt(mean(x^2) + eps) * weight, x (n_rows, out.cols).
+/// out = x * rsqrt(mean(x^2) + eps) * weight, x (n_rows, out.cols). q8 and bf16 of out need
+/// n_rows <= kMaxMatmulRows, plain takes any number.
 void rms_norm_quantize(const float* x, const float* weight, float eps, int n_rows,
                        const Activations& out, cudaStream_t stream);
 /// out = x.
@@ -98,8 +98,7 @@ void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
 void gather_rows(const float* x, const int32_t* rows, int n, int64_t cols, float* y,
                  cudaStream_t stream);
 
-// --- attention (rope.cu, attention_decode.cu, attention_prefill.cu)
-// -------------------------------
+// --- attention (rope.cu, attention_decode.cu, attention_prefill.cu) ------------------------------
 
 /// One layer's KV pages, half precision: k and v are (n_pages, n_kv_heads, page_tokens, head_dim).
 struct KvPages {
@@ -160,8 +159,7 @@ size_t attention_workspace_bytes(int max_rows_total, int n_heads, int head_dim);
 /// Copies page `from` to `to` of one layer.
 void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream);
 
-// --- sampling (sample.cu)
-// -------------------------------------------------------------------------
+// --- sampling (sample.cu) ------------------------------------------------------------------------
 
 /// How to choose a token from one row of logits, on the device.
 struct SampleRow {
