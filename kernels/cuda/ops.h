@@ -127,16 +127,22 @@ struct RopeParams {
   float norm_eps = 0;
 };
 
+/// attention() weighs keys by exp2(q . k): the usual scale 1 / sqrt(head_dim) times this is the
+/// q_scale to give to rope_append().
+inline constexpr float kLog2E = 1.44269504F;
+
 /// Normalises (if asked) and rotates q and k, writes q as half to q_out (n_rows, n_heads, head_dim)
 /// multiplied by q_scale, and appends k and v to the pages. qkv: (n_rows, (n_heads + 2 n_kv_heads)
-/// * head_dim), q then k then v. Values beyond half's range are clamped.
+/// * head_dim), q then k then v. Values beyond half's range are clamped. Rows that no sequence has
+/// are skipped: a graph may have more rows than a step, and sequences without rows.
 void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& rope, float q_scale,
                  const KvPages& kv, const Sequence* sequences, int n_sequences,
                  const int32_t* pages, __half* q_out, cudaStream_t stream);
 
 /// Causal grouped-query attention of every row against all keys of its sequence (already appended).
-/// q as rope_append wrote it. out: float32 (n_rows, n_heads, head_dim). window 0: unlimited, else
-/// key j is visible to query i iff i - window < j <= i.
+/// q as rope_append wrote it; page_tokens a power of two, at least 16. out: float32 (n_rows,
+/// n_heads, head_dim). window 0: unlimited, else key j is visible to query i iff i - window < j <=
+/// i.
 struct AttentionParams {
   const __half* q = nullptr;
   KvPages kv;
@@ -149,10 +155,12 @@ struct AttentionParams {
   int max_rows = 0;  // of one sequence: n_rows of the largest
   int max_keys = 0;  // at least first + n_rows of every sequence; a graph is good up to this
   float* out = nullptr;
-  void* workspace = nullptr;  // attention_workspace_bytes(...)
+  void* workspace = nullptr;  // attention_workspace_bytes(...), zeroed once, of one stream
 };
 /// Chooses between split-K flash decoding (few rows) and flash prefill by max_rows. The split
-/// depends on max_keys only through powers of two, so that a graph serves a range of lengths.
+/// depends on max_keys only through powers of two, so that a graph serves a range of lengths. Rows
+/// that no sequence has are left as they are. A row's result does not depend on what other
+/// sequences hold (its rounding does on the shapes above, which decide the split).
 void attention(const AttentionParams& params, cudaStream_t stream);
 size_t attention_workspace_bytes(int max_rows_total, int n_heads, int head_dim);
 
@@ -173,7 +181,8 @@ struct SampleResult {
   float logprob = 0;   // natural log, among the permitted tokens at temperature 1
 };
 /// Greedy choice of each row of logits (n, vocab). mask: one bit a token, 1 = permitted (32 to a
-/// word). ids: the lists that `rows` point into. All on the device.
+/// word). ids: the lists that `rows` point into. All on the device. workspace: zeroed once, of one
+/// stream.
 void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
                    const SampleRow* rows, const int32_t* ids, SampleResult* results,
                    void* workspace, cudaStream_t stream);

@@ -1,0 +1,67 @@
+#include "kernels/cuda/attention_plan.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+
+namespace fimd::cuda {
+
+namespace attention_detail {
+
+constexpr int kBlocksPerProcessor = 2;
+constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxUnits;
+constexpr size_t kStateBytes = sizeof(float2) * kMaxPartialRows;
+
+void plan_blocks(KernelArgs& args, int tile_rows, int tile_keys) {
+  const AttentionParams& p = args.params;
+  int device = 0;
+  int processors = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  args.m_tiles = std::max(1, (p.max_rows * args.group + tile_rows - 1) / tile_rows);
+  const int units = p.n_sequences * args.m_tiles * p.kv.n_kv_heads;
+  int span = std::max(p.max_keys, 1);
+  if (p.window > 0) span = std::min(span, p.window + p.max_rows + tile_keys);
+  const auto bucket =
+      static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::max(span, tile_keys))));
+  int splits = std::min({kBlocksPerProcessor * processors / units, bucket / tile_keys, kMaxSplits,
+                         kMaxPartialRows / (units * tile_rows)});
+  if (units > kMaxUnits) splits = 1;
+  args.n_splits = std::max(splits, 1);
+  const int keys = (bucket + args.n_splits - 1) / args.n_splits;
+  args.split_keys = (keys + tile_keys - 1) / tile_keys * tile_keys;
+}
+
+}  // namespace attention_detail
+
+void attention(const AttentionParams& params, cudaStream_t stream) {
+  using namespace attention_detail;
+  const KvPages& kv = params.kv;
+  assert(params.n_heads % kv.n_kv_heads == 0);
+  assert(kv.page_tokens >= 16 && std::has_single_bit(static_cast<unsigned>(kv.page_tokens)));
+  if (params.n_sequences == 0 || params.max_rows == 0) return;
+  KernelArgs args;
+  args.params = params;
+  args.group = params.n_heads / kv.n_kv_heads;
+  args.page_shift = std::countr_zero(static_cast<unsigned>(kv.page_tokens));
+  auto* workspace = static_cast<std::byte*>(params.workspace);
+  args.counters = reinterpret_cast<unsigned*>(workspace);
+  args.states = reinterpret_cast<float2*>(workspace + kCounterBytes);
+  args.partials = reinterpret_cast<__half*>(workspace + kCounterBytes + kStateBytes);
+  const int pairs = params.max_rows * args.group;
+  if (pairs <= 16) {
+    launch_decode(args, stream);
+  } else if (pairs <= 64) {
+    launch_verify(args, stream);
+  } else {
+    launch_prefill(args, stream);
+  }
+}
+
+size_t attention_workspace_bytes(int /*max_rows_total*/, int /*n_heads*/, int head_dim) {
+  using namespace attention_detail;
+  return kCounterBytes + kStateBytes +
+         sizeof(__half) * kMaxPartialRows * static_cast<size_t>(head_dim);
+}
+
+}  // namespace fimd::cuda

@@ -1,0 +1,37 @@
+// How an attention call is cut into blocks.
+#pragma once
+
+#include "kernels/cuda/ops.h"
+
+namespace fimd::cuda::attention_detail {
+
+/// The most blocks that share the keys of a row.
+inline constexpr int kMaxSplits = 64;
+/// The most rows whose parts the workspace holds (splits, units and rows of a tile together).
+inline constexpr int kMaxPartialRows = 40960;
+/// The most units (KV head, tile of rows, sequence) whose keys are split.
+inline constexpr int kMaxUnits = 2048;
+
+struct KernelArgs {
+  AttentionParams params;
+  int group = 1;  // query heads of a KV head
+  int page_shift = 0;
+  int m_tiles = 1;  // tiles of rows of the longest sequence
+  int n_splits = 1;
+  int split_keys = 0;
+  unsigned* counters = nullptr;  // (kMaxUnits), zero between calls
+  float2* states = nullptr;      // (kMaxPartialRows): maximum and sum of a part
+  __half* partials = nullptr;    // (kMaxPartialRows, head_dim)
+};
+
+/// Fills in the tiles and splits for tiles of `tile_rows` rows and `tile_keys` keys.
+void plan_blocks(KernelArgs& args, int tile_rows, int tile_keys);
+
+/// At most 16 rows to a KV head in every sequence.
+void launch_decode(KernelArgs& args, cudaStream_t stream);
+/// At most 64: speculation, a keystroke's tokens.
+void launch_verify(KernelArgs& args, cudaStream_t stream);
+/// Any number.
+void launch_prefill(KernelArgs& args, cudaStream_t stream);
+
+}  // namespace fimd::cuda::attention_detail

@@ -1,0 +1,160 @@
+// Rotary embedding, per-head norm and the append to the KV pages, in one pass over q, k and v.
+#include <algorithm>
+#include <cassert>
+
+#include "kernels/cuda/ops.h"
+
+namespace fimd::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr float kHalfMax = 65504.0F;
+
+__device__ __half clamped_half(float x) {
+  return __float2half_rn(fminf(fmaxf(x, -kHalfMax), kHalfMax));
+}
+
+struct RopeArgs {
+  const float* qkv;
+  int n_heads;
+  RopeParams rope;
+  float q_scale;
+  KvPages kv;
+  const Sequence* sequences;
+  int n_sequences;
+  const int32_t* pages;
+  __half* q_out;
+};
+
+/// The sequence of `row`, or -1; the whole warp looks.
+__device__ int find_sequence(const Sequence* sequences, int n_sequences, int row) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  for (int base = 0; base < n_sequences; base += 32) {
+    bool mine = false;
+    if (base + lane < n_sequences) {
+      const int offset = row - sequences[base + lane].row_begin;
+      mine = offset >= 0 && offset < sequences[base + lane].n_rows;
+    }
+    const unsigned found = __ballot_sync(0xffffffffU, mine);
+    if (found != 0) return base + __ffs(static_cast<int>(found)) - 1;
+  }
+  return -1;
+}
+
+/// Block (row, part of the heads); a warp does one head at a time, a lane kPairs pairs of it.
+/// Pairs below rotary_dim / 2 turn, the others are just two neighbours that are copied.
+template <int kPairs>
+__global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs args) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int row = static_cast<int>(blockIdx.x);
+  const int index = find_sequence(args.sequences, args.n_sequences, row);
+  if (index < 0) return;  // a row of padding
+  const Sequence sequence = args.sequences[index];
+  const int position = sequence.first + row - sequence.row_begin;
+  const KvPages& kv = args.kv;
+  const int page = args.pages[sequence.page_begin + position / kv.page_tokens];
+  const int slot = position % kv.page_tokens;
+  const int head_dim = kv.head_dim;
+  const int half_rotary = args.rope.rotary_dim / 2;
+
+  int first[kPairs];
+  int second[kPairs];
+  float cosine[kPairs];
+  float sine[kPairs];
+#pragma unroll
+  for (int i = 0; i < kPairs; ++i) {
+    const int pair = lane + 32 * i;
+    cosine[i] = 1;
+    sine[i] = 0;
+    const bool neox = pair < half_rotary && !args.rope.adjacent;
+    first[i] = neox ? pair : 2 * pair;
+    second[i] = neox ? pair + half_rotary : 2 * pair + 1;
+    if (pair < half_rotary) {
+      sincosf(static_cast<float>(position) * args.rope.inv_freq[pair], &sine[i], &cosine[i]);
+    }
+  }
+
+  const int heads = args.n_heads + 2 * kv.n_kv_heads;
+  const float* row_qkv = args.qkv + static_cast<int64_t>(row) * heads * head_dim;
+  const int step = static_cast<int>(gridDim.y) * kWarps;
+  for (int head = static_cast<int>(blockIdx.y) * kWarps + static_cast<int>(threadIdx.x) / 32;
+       head < heads; head += step) {
+    const bool is_q = head < args.n_heads;
+    const bool is_v = head >= args.n_heads + kv.n_kv_heads;
+    float x[kPairs];
+    float y[kPairs];
+    const float* from = row_qkv + static_cast<int64_t>(head) * head_dim;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const bool inside = lane + 32 * i < head_dim / 2;
+      x[i] = inside ? from[first[i]] : 0;
+      y[i] = inside ? from[second[i]] : 0;
+    }
+    const float* norm = is_v ? nullptr : (is_q ? args.rope.q_norm : args.rope.k_norm);
+    if (norm != nullptr) {
+      float sum = 0;
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) sum += x[i] * x[i] + y[i] * y[i];
+#pragma unroll
+      for (int mask = 16; mask > 0; mask /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, mask);
+      const float scale = rsqrtf(sum / static_cast<float>(head_dim) + args.rope.norm_eps);
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        if (lane + 32 * i >= head_dim / 2) continue;
+        x[i] *= scale * norm[first[i]];
+        y[i] *= scale * norm[second[i]];
+      }
+    }
+    __half* to;
+    if (is_q) {
+      to = args.q_out + (static_cast<int64_t>(row) * args.n_heads + head) * head_dim;
+    } else {
+      const int kv_head = head - args.n_heads - (is_v ? kv.n_kv_heads : 0);
+      const int64_t token =
+          (static_cast<int64_t>(page) * kv.n_kv_heads + kv_head) * kv.page_tokens + slot;
+      to = (is_v ? kv.v : kv.k) + token * head_dim;
+    }
+    const float scale = is_q ? args.q_scale : 1.0F;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      if (lane + 32 * i >= head_dim / 2) continue;
+      const float c = is_v ? 1.0F : cosine[i];
+      const float s = is_v ? 0.0F : sine[i];
+      to[first[i]] = clamped_half((x[i] * c - y[i] * s) * scale);
+      to[second[i]] = clamped_half((y[i] * c + x[i] * s) * scale);
+    }
+  }
+}
+
+__global__ void copy_page_kernel(uint4* data, int64_t from, int64_t to, int n) {
+  for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < n;
+       i += static_cast<int>(gridDim.x * blockDim.x)) {
+    data[to * n + i] = data[from * n + i];
+  }
+}
+
+}  // namespace
+
+void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& rope, float q_scale,
+                 const KvPages& kv, const Sequence* sequences, int n_sequences,
+                 const int32_t* pages, __half* q_out, cudaStream_t stream) {
+  assert(kv.head_dim % 2 == 0 && kv.head_dim <= 256 && rope.rotary_dim <= kv.head_dim);
+  const RopeArgs args = {qkv, n_heads, rope, q_scale, kv, sequences, n_sequences, pages, q_out};
+  // Few rows: a warp for each head. Many: the sines of a row are shared by its heads.
+  const int heads = n_heads + 2 * kv.n_kv_heads;
+  const int parts = std::clamp(512 / std::max(n_rows, 1), 1, (heads + kWarps - 1) / kWarps);
+  const dim3 grid(static_cast<unsigned>(n_rows), static_cast<unsigned>(parts));
+  auto* kernel = kv.head_dim <= 64    ? rope_append_kernel<1>
+                 : kv.head_dim <= 128 ? rope_append_kernel<2>
+                                      : rope_append_kernel<4>;
+  kernel<<<grid, 32 * kWarps, 0, stream>>>(args);
+}
+
+void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream) {
+  const int n = kv.n_kv_heads * kv.page_tokens * kv.head_dim / 8;
+  const int blocks = std::clamp(n / 256, 1, 64);
+  copy_page_kernel<<<blocks, 256, 0, stream>>>(reinterpret_cast<uint4*>(kv.k), from, to, n);
+  copy_page_kernel<<<blocks, 256, 0, stream>>>(reinterpret_cast<uint4*>(kv.v), from, to, n);
+}
+
+}  // namespace fimd::cuda
