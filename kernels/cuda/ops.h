@@ -167,6 +167,59 @@ size_t attention_workspace_bytes(int max_rows_total, int n_heads, int head_dim);
 /// Copies page `from` to `to` of one layer.
 void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream);
 
+// --- recurrent layers (causal_conv1d.cu, gated_delta.cu)
+// -------------------------------------------
+
+/// Sizes of a Gated DeltaNet layer. Value head h reads key head h % n_k_heads.
+struct DeltaShape {
+  int n_k_heads = 0;
+  int n_v_heads = 0;
+  int k_dim = 0;
+  int v_dim = 0;
+  __host__ __device__ int64_t keys() const { return int64_t{n_k_heads} * k_dim; }
+  __host__ __device__ int64_t values() const { return int64_t{n_v_heads} * v_dim; }
+  __host__ __device__ int64_t channels() const { return 2 * keys() + values(); }
+};
+/// k_dim 16, 32, 64, 128 or 256, and v_dim a multiple of 4 up to 1024.
+bool delta_supported(const DeltaShape& shape);
+
+/// Where one layer's states lie: slot i at slots + i * stride floats, checkpoint i likewise.
+/// 16-byte aligned, so stride is a multiple of 4.
+struct RecurrentState {
+  float* slots = nullptr;
+  float* checkpoints = nullptr;
+  int64_t stride = 0;
+};
+/// Which state a Sequence uses, and which copies to leave: saves[save_begin .. + n_saves),
+/// ascending in `after` (1 .. n_rows). Arrays of these lie on the device beside the Sequences.
+struct SequenceState {
+  int32_t slot = 0;
+  int32_t save_begin = 0;
+  int32_t n_saves = 0;
+};
+struct StateSaveAt {
+  int32_t after = 0;  // rows of the sequence in this pass
+  int32_t checkpoint = 0;
+};
+
+/// u[t] = silu(causal depthwise convolution of qkv), both (n_rows, channels) of q | k | v, with
+/// each head of q and k then scaled to length 1 (eps is added to the sum of squares) and q by
+/// k_dim^-1/2. w (kernel, channels); tails (kernel - 1, channels): the rows before, then updated.
+/// k_dim and v_dim are at most 1024.
+void causal_conv1d(const DeltaShape& shape, const float* qkv, const float* w, int kernel, float eps,
+                   const RecurrentState& tails, const Sequence* sequences,
+                   const SequenceState* states, const StateSaveAt* saves, int n_sequences,
+                   int n_rows, float* u, cudaStream_t stream);
+
+/// The gated delta rule (engine/model_spec.h) over every sequence's rows: u as causal_conv1d wrote
+/// it; alpha, beta: the raw projections, rows gate_stride apart; state (n_v_heads, k_dim, v_dim) is
+/// read, updated and saved where asked. out (n_rows, values).
+void gated_delta(const DeltaShape& shape, const float* u, const float* alpha, const float* beta,
+                 int64_t gate_stride, const float* decay, const float* dt_bias,
+                 const RecurrentState& state, const Sequence* sequences,
+                 const SequenceState* states, const StateSaveAt* saves, int n_sequences, float* out,
+                 cudaStream_t stream);
+
 // --- sampling (sample.cu) ------------------------------------------------------------------------
 
 /// How to choose a token from one row of logits, on the device.
