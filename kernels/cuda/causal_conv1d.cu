@@ -5,6 +5,7 @@
 // the L2 cache.
 #include <algorithm>
 
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 
 namespace fimd::cuda {
@@ -46,6 +47,8 @@ __device__ float block_sum(float value) {
 
 /// grid (rows, 2 n_k_heads + n_v_heads); block: at least k_dim and v_dim threads, whole warps.
 __global__ void conv_kernel(const Arguments args) {
+  pdl_trigger();
+  pdl_wait();
   const DeltaShape& shape = args.shape;
   const int row = static_cast<int>(blockIdx.x);
   int index = 0;
@@ -87,6 +90,8 @@ __global__ void conv_kernel(const Arguments args) {
 /// Leaves the last kernel - 1 rows as the tail, after each save and at the end. grid (channels,
 /// sequences).
 __global__ void tail_kernel(const Arguments args) {
+  pdl_trigger();
+  pdl_wait();
   const int64_t channels = args.shape.channels();
   const int64_t channel = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const Sequence sequence = args.sequences[blockIdx.y];
@@ -117,11 +122,11 @@ void causal_conv1d(const DeltaShape& shape, const float* qkv, const float* w, in
   const int threads = (std::max(shape.k_dim, shape.v_dim) + 31) / 32 * 32;
   const dim3 rows(static_cast<unsigned>(n_rows),
                   static_cast<unsigned>(2 * shape.n_k_heads + shape.n_v_heads));
-  conv_kernel<<<rows, static_cast<unsigned>(threads), 0, stream>>>(args);
+  launch(conv_kernel, rows, static_cast<unsigned>(threads), 0, stream, args);
   constexpr int kTailThreads = 256;
   const dim3 columns(static_cast<unsigned>((shape.channels() + kTailThreads - 1) / kTailThreads),
                      static_cast<unsigned>(n_sequences));
-  tail_kernel<<<columns, kTailThreads, 0, stream>>>(args);
+  launch(tail_kernel, columns, kTailThreads, 0, stream, args);
 }
 
 }  // namespace fimd::cuda

@@ -14,6 +14,7 @@
 // save most of those in long prefills; docs/kernels.md says what that would bring.
 #include <cuda_pipeline.h>
 
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 
 namespace fimd::cuda {
@@ -115,8 +116,14 @@ __global__ void __launch_bounds__(kThreads) gated_delta_kernel(const Arguments a
   __shared__ float gate[TOKENS];
   __shared__ float strength[TOKENS];
 
+  // The inputs were copied, and the state was written, before any kernel of this pass: both may be
+  // read before the kernels in front of this one are done.
+  pdl_trigger();
   const Sequence sequence = args.sequences[blockIdx.z];
-  if (sequence.n_rows <= 0) return;
+  if (sequence.n_rows <= 0) {
+    pdl_wait();
+    return;
+  }
   const SequenceState own = args.states[blockIdx.z];
   const DeltaShape& shape = args.shape;
   const int head = blockIdx.y;
@@ -151,6 +158,7 @@ __global__ void __launch_bounds__(kThreads) gated_delta_kernel(const Arguments a
   int save = own.save_begin;
   const int save_end = own.save_begin + own.n_saves;
   const int n = sequence.n_rows;
+  pdl_wait();
   load_chunk(chunks[0], args, sequence.row_begin, min(TOKENS, n), head, cta_column);
   for (int first = 0; first < n; first += TOKENS) {
     const int count = min(TOKENS, n - first);
@@ -223,12 +231,12 @@ __global__ void __launch_bounds__(kThreads) gated_delta_kernel(const Arguments a
 }
 
 template <int K_DIM>
-void launch(const Arguments& args, int n_sequences, cudaStream_t stream) {
+void start(const Arguments& args, int n_sequences, cudaStream_t stream) {
   constexpr int kTokens = K_DIM > 128 ? 8 : 16;
   const int tiles = (args.shape.v_dim + kCtaColumns - 1) / kCtaColumns;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(args.shape.n_v_heads),
                   static_cast<unsigned>(n_sequences));
-  gated_delta_kernel<K_DIM, kTokens><<<grid, kThreads, 0, stream>>>(args);
+  launch(gated_delta_kernel<K_DIM, kTokens>, grid, kThreads, 0, stream, args);
 }
 
 }  // namespace
@@ -248,15 +256,15 @@ void gated_delta(const DeltaShape& shape, const float* u, const float* alpha, co
                        dt_bias, state, sequences, states, saves,       out};
   switch (shape.k_dim) {
     case 16:
-      return launch<16>(args, n_sequences, stream);
+      return start<16>(args, n_sequences, stream);
     case 32:
-      return launch<32>(args, n_sequences, stream);
+      return start<32>(args, n_sequences, stream);
     case 64:
-      return launch<64>(args, n_sequences, stream);
+      return start<64>(args, n_sequences, stream);
     case 128:
-      return launch<128>(args, n_sequences, stream);
+      return start<128>(args, n_sequences, stream);
     case 256:
-      return launch<256>(args, n_sequences, stream);
+      return start<256>(args, n_sequences, stream);
     default:
       return;  // delta_supported() said no
   }
