@@ -90,6 +90,9 @@ void quantize(const float* x, int n_rows, const Activations& out, cudaStream_t s
 /// out = silu(gate) * up, both (n_rows, out.cols) with rows `stride` apart.
 void silu_mul_quantize(const float* gate, const float* up, int64_t stride, int n_rows,
                        const Activations& out, cudaStream_t stream);
+/// y[r][c] += bias[c], y (n_rows, cols) with rows y_stride apart: after a GEMM by cuBLAS.
+void add_bias(const float* bias, int n_rows, int64_t cols, float* y, int64_t y_stride,
+              cudaStream_t stream);
 /// x[r] = the embedding row of tokens[r], decoded; tokens on the device. The embedding is a packed
 /// matrix (its rows need not be in the tile order of a matmul: see pack.h).
 void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
