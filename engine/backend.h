@@ -89,6 +89,9 @@ class Backend {
   virtual void restore_state(int32_t /*checkpoint*/, int32_t /*slot*/) {}
   virtual void save_state(int32_t /*slot*/, int32_t /*checkpoint*/) {}
 
+  /// True: the device is gone for good; every pass fails, and only a new backend helps.
+  virtual bool lost() const { return false; }
+
   /// Logits that the last forward's i-th sample was made from: (vocab). For tests and tools; empty
   /// if the backend keeps them on a device.
   virtual std::span<const float> logits(size_t i) const = 0;
