@@ -1,0 +1,305 @@
+#include "engine/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/cuda/weight_loader.h"
+#include "support/log.h"
+
+namespace fimd {
+
+namespace {
+
+constexpr size_t kMostGraphs = 128;
+
+bool greedy(const SampleSpec& spec) {
+  return !(spec.params.temperature > 0) || spec.params.top_k == 1;
+}
+
+}  // namespace
+
+CudaBackend::CudaBackend(const ModelSpec& /*spec*/, TokenMask mask, const CudaOptions& options)
+    : options_(options), mask_(mask), sampler_(std::move(mask)), graphs_(kMostGraphs) {}
+
+CudaBackend::~CudaBackend() {
+  static_cast<void>(cudaSetDevice(options_.device));
+  if (stream_.get() != nullptr) static_cast<void>(stream_.synchronize());
+}
+
+Result<std::unique_ptr<CudaBackend>> CudaBackend::make(
+    const ModelSpec& spec, TokenMask mask, const CudaOptions& options,
+    const std::function<void(double)>& progress) {
+  FIMD_RETURN_IF_ERROR(check_cuda_support(spec));
+  if (options.page_tokens < 16 || (options.page_tokens & (options.page_tokens - 1)) != 0) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "pages on the GPU hold a power of two of tokens, at least 16"};
+  }
+  std::unique_ptr<CudaBackend> backend(new CudaBackend(spec, std::move(mask), options));
+  FIMD_RETURN_IF_ERROR(backend->open_device());
+  FIMD_RETURN_IF_ERROR(backend->take_memory(spec));
+  FIMD_RETURN_IF_ERROR(backend->fill_memory(progress));
+  return backend;
+}
+
+Status CudaBackend::open_device() {
+  FIMD_RETURN_IF_ERROR(cuda::check(cudaSetDevice(options_.device), "choosing the device"));
+  cudaDeviceProp properties = {};
+  FIMD_RETURN_IF_ERROR(cuda::check(cudaGetDeviceProperties(&properties, options_.device),
+                                   "asking for the device's properties"));
+  name_ = std::string("cuda ") + properties.name;
+  FIMD_ASSIGN_OR_RETURN(stream_, cuda::Stream::make());
+  FIMD_ASSIGN_OR_RETURN(capture_stream_, cuda::Stream::make());
+  if (options_.use_cublas) {
+    auto cublas = Cublas::open();
+    if (cublas.ok()) {
+      cublas_ = std::move(*cublas);
+    } else {
+      spdlog::warn("{}", cublas.error().message);
+    }
+  }
+  return {};
+}
+
+Status CudaBackend::take_memory(const ModelSpec& spec) {
+  size_t free = 0;
+  size_t total = 0;
+  FIMD_RETURN_IF_ERROR(cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory"));
+  FIMD_ASSIGN_OR_RETURN(plan_,
+                        plan_memory(spec, options_, free, cublas_ != nullptr, name_.substr(5)));
+  geometry_ = {.page_tokens = options_.page_tokens,
+               .n_pages = plan_.n_pages,
+               .page_bytes = kv_page_bytes(spec, options_.page_tokens)};
+  FIMD_ASSIGN_OR_RETURN(weights_, cuda::DeviceBuffer::make(plan_.weight_bytes, "the weights"));
+  FIMD_ASSIGN_OR_RETURN(kv_, cuda::DeviceBuffer::make(plan_.kv_bytes, "the KV cache"));
+  FIMD_ASSIGN_OR_RETURN(scratch_memory_,
+                        cuda::DeviceBuffer::make(plan_.scratch_bytes, "scratch memory"));
+  Bump weights(weights_.data());
+  lay_out_weights(spec, &weights, &model_, &jobs_);
+  Bump kv(kv_.data());
+  lay_out_kv(plan_.n_pages, geometry_.page_tokens, &kv, &model_);
+  Bump scratch(scratch_memory_.data());
+  lay_out_scratch(model_, plan_.limits, &scratch, &scratch_);
+  FIMD_ASSIGN_OR_RETURN(inputs_, cuda::PinnedBuffer::make(scratch_.input_bytes, "a pass"));
+  FIMD_ASSIGN_OR_RETURN(ids_,
+                        cuda::PinnedBuffer::make(scratch_.id_capacity * sizeof(int32_t), "a pass"));
+  FIMD_ASSIGN_OR_RETURN(
+      results_, cuda::PinnedBuffer::make(
+                    static_cast<size_t>(plan_.limits.rows) * sizeof(cuda::SampleResult), "a pass"));
+  spdlog::info("GPU memory: {} of {} MiB that were free", plan_.text(), free >> 20);
+  return {};
+}
+
+Status CudaBackend::fill_memory(const std::function<void(double)>& progress) {
+  FIMD_RETURN_IF_ERROR(load_weights(jobs_, options_.device, progress));
+  jobs_ = {};
+  // Padding computes with whatever is there, which should be numbers.
+  FIMD_RETURN_IF_ERROR(
+      cuda::check(cudaMemset(kv_.data(), 0, kv_.bytes()), "clearing the KV cache"));
+  FIMD_RETURN_IF_ERROR(cuda::check(cudaMemset(scratch_memory_.data(), 0, scratch_memory_.bytes()),
+                                   "clearing scratch memory"));
+  std::vector<uint32_t> mask(static_cast<size_t>((model_.vocab + 31) / 32));
+  for (int64_t id = 0; id < std::min(mask_.rows(), model_.vocab); ++id) {
+    if (mask_.permitted(static_cast<TokenId>(id))) {
+      mask[static_cast<size_t>(id / 32)] |= uint32_t{1} << (id % 32);
+    }
+  }
+  FIMD_RETURN_IF_ERROR(
+      cuda::check(cudaMemcpy(scratch_.mask, mask.data(), mask.size() * sizeof(uint32_t),
+                             cudaMemcpyHostToDevice),
+                  "sending the vocabulary's mask"));
+  if (cublas_ != nullptr) {
+    FIMD_RETURN_IF_ERROR(cublas_->set_stream(stream_.get(), scratch_.cublas_workspace));
+  }
+  launcher_ = std::make_unique<PassLauncher>(
+      model_, scratch_, plan_.limits, cublas_.get(),
+      PassLauncher::Host{inputs_.data(), results_.as<cuda::SampleResult>()}, geometry_.page_tokens);
+  // Weights were packed on other streams, the memory cleared on the default one.
+  return cuda::check(cudaDeviceSynchronize(), "loading");
+}
+
+size_t CudaBackend::weight_bytes_per_pass() const {
+  const auto bytes = [](const cuda::Matrix& w) {
+    return cuda::packed_bytes(w.type, w.rows, w.cols);
+  };
+  size_t sum = bytes(model_.output);
+  for (const DeviceLayer& layer : model_.layers) {
+    const DeviceAttention& a = layer.attention;
+    sum += bytes(a.q) + bytes(a.k) + bytes(a.v) + bytes(a.o) + bytes(layer.gate) + bytes(layer.up) +
+           bytes(layer.down);
+  }
+  return sum;
+}
+
+std::span<const float> CudaBackend::logits(size_t i) const {
+  const auto vocab = static_cast<size_t>(model_.vocab);
+  if (!options_.keep_logits || i >= n_host_logits_) return {};
+  return {host_logits_.data() + i * vocab, vocab};
+}
+
+void CudaBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
+  if (lost_) return;
+  static_cast<void>(cudaSetDevice(options_.device));
+  // Keys and values of all layers lie at equal distances if all layers are alike.
+  const cuda::KvPages& first = model_.layers.front().attention.kv;
+  const size_t page_elements = static_cast<size_t>(first.page_tokens) *
+                               static_cast<size_t>(first.n_kv_heads) *
+                               static_cast<size_t>(first.head_dim);
+  const size_t page_bytes = page_elements * sizeof(__half);
+  const size_t pitch = static_cast<size_t>(first.v - first.k) * sizeof(__half);
+  const bool alike =
+      pitch * 2 * model_.layers.size() == kv_.bytes() &&
+      std::all_of(model_.layers.begin(), model_.layers.end(), [&](const DeviceLayer& layer) {
+        const cuda::KvPages& kv = layer.attention.kv;
+        return kv.n_kv_heads == first.n_kv_heads && kv.head_dim == first.head_dim;
+      });
+  if (alike) {
+    static_cast<void>(cudaMemcpy2DAsync(kv_.data() + static_cast<size_t>(to) * page_bytes, pitch,
+                                        kv_.data() + static_cast<size_t>(from) * page_bytes, pitch,
+                                        page_bytes, 2 * model_.layers.size(),
+                                        cudaMemcpyDeviceToDevice, stream_.get()));
+    return;  // an error shows in the next pass
+  }
+  for (const DeviceLayer& layer : model_.layers) {
+    cuda::copy_page(layer.attention.kv, from, to, stream_.get());
+  }
+}
+
+Status CudaBackend::check_batch(std::span<const StepInput> batch) const {
+  size_t rows = 0;
+  for (const StepInput& input : batch) {
+    const auto n = static_cast<int>(input.tokens.size());
+    rows += input.tokens.size();
+    const bool sane = n >= 1 && rows <= static_cast<size_t>(plan_.limits.rows) &&
+                      input.first >= 0 && input.samples.size() <= input.tokens.size();
+    const auto n_pages =
+        static_cast<size_t>((input.first + n + geometry_.page_tokens - 1) / geometry_.page_tokens);
+    if (!sane || n_pages > input.pages.size() ||
+        n_pages > static_cast<size_t>(plan_.limits.max_pages)) {
+      return Error{ErrorCode::kInternal, "a forward pass was given an impossible batch"};
+    }
+    for (const int32_t page : input.pages.first(n_pages)) {
+      if (page < 0 || page >= geometry_.n_pages) {
+        return Error{ErrorCode::kInternal, "a forward pass was given an impossible page"};
+      }
+    }
+    for (const TokenId token : input.tokens) {
+      if (token < 0 || token >= model_.vocab) {
+        return Error{ErrorCode::kInternal,
+                     "token " + std::to_string(token) + " is not in the model's vocabulary"};
+      }
+    }
+  }
+  return {};
+}
+
+Status CudaBackend::forward(std::span<const StepInput> batch, std::span<Sampled> outputs) {
+  if (lost_) {
+    return Error{ErrorCode::kUnavailable, "the GPU stopped working; the model must be reloaded"};
+  }
+  FIMD_RETURN_IF_ERROR(check_batch(batch));
+  n_host_logits_ = 0;
+  size_t first_sample = 0;
+  while (!batch.empty()) {
+    const auto part = batch.first(std::min<size_t>(batch.size(), kMaxPassSequences));
+    FIMD_RETURN_IF_ERROR(run_pass(part, outputs, first_sample));
+    for (const StepInput& input : part) first_sample += input.samples.size();
+    batch = batch.subspan(part.size());
+  }
+  return {};
+}
+
+Status CudaBackend::run_pass(std::span<const StepInput> batch, std::span<Sampled> outputs,
+                             size_t first_sample) {
+  FIMD_RETURN_IF_ERROR(cuda::check(cudaSetDevice(options_.device), "choosing the device"));
+  const PassShape shape = shape_of(batch);
+  const InputLayout layout(shape, geometry_.page_tokens, plan_.limits.max_pages);
+  IdLists ids{.room = {ids_.as<int32_t>(), scratch_.id_capacity}};
+  write_inputs(batch, shape, layout, geometry_.page_tokens, inputs_.data(), &ids);
+  // Few samples are restricted: what restricts them is sent only when there is some.
+  if (ids.used > 0) {
+    FIMD_RETURN_IF_ERROR(
+        finish(cuda::check(cudaMemcpyAsync(scratch_.ids, ids_.data(), ids.used * sizeof(int32_t),
+                                           cudaMemcpyHostToDevice, stream_.get()),
+                           "sending token ids")));
+  }
+  std::vector<const SampleSpec*> specs;
+  for (const StepInput& input : batch) {
+    for (const SampleSpec& spec : input.samples) specs.push_back(&spec);
+  }
+  const auto vocab = static_cast<size_t>(model_.vocab);
+  const auto on_host = [&](const SampleSpec& spec) {
+    return !greedy(spec) || (ids.overflow && (!spec.allowed.empty() || !spec.extra.empty()));
+  };
+  const bool any_on_host = std::any_of(specs.begin(), specs.end(),
+                                       [&](const SampleSpec* spec) { return on_host(*spec); });
+  if (options_.keep_logits || any_on_host) {
+    const size_t needed = (first_sample + specs.size()) * vocab;
+    if (host_logits_.size() < needed) host_logits_.resize(needed);
+    n_host_logits_ = first_sample + specs.size();
+  }
+  const auto fetch_logits = [&](int first, int n) -> Status {
+    const size_t end = std::min(specs.size(), static_cast<size_t>(first + n));
+    for (auto i = static_cast<size_t>(first); i < end; ++i) {
+      if (!options_.keep_logits && !on_host(*specs[i])) continue;
+      FIMD_RETURN_IF_ERROR(
+          cuda::check(cudaMemcpyAsync(host_logits_.data() + (first_sample + i) * vocab,
+                                      scratch_.logits + (i - static_cast<size_t>(first)) * vocab,
+                                      vocab * sizeof(float), cudaMemcpyDeviceToHost, stream_.get()),
+                      "fetching logits"));
+    }
+    return {};
+  };
+  FIMD_RETURN_IF_ERROR(finish(launch(shape, fetch_logits)));
+  const auto* results = results_.as<cuda::SampleResult>();
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const size_t row = first_sample + i;
+    outputs[row] = on_host(*specs[i])
+                       ? sampler_.sample({host_logits_.data() + row * vocab, vocab}, *specs[i])
+                       : Sampled{results[i].token, results[i].logprob};
+  }
+  return {};
+}
+
+/// A shape's first pass is launched piece by piece; while it runs, its graph is made.
+Status CudaBackend::launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits) {
+  const bool graphs = options_.use_graphs && graphs_ok_ && shape.small();
+  if (!graphs) return launcher_->enqueue(shape, stream_.get(), after_logits);
+  if (cudaGraphExec_t graph = graphs_.find(shape)) {
+    FIMD_RETURN_IF_ERROR(
+        cuda::check(cudaGraphLaunch(graph, stream_.get()), "starting a pass's graph"));
+    return shape.samples > 0 ? after_logits(0, shape.samples) : Status();
+  }
+  FIMD_RETURN_IF_ERROR(launcher_->enqueue(shape, stream_.get(), after_logits));
+  const Status captured = graphs_.capture(shape, capture_stream_.get(), [&] {
+    return launcher_->enqueue(shape, capture_stream_.get(), {});
+  });
+  if (!captured.ok()) {
+    graphs_ok_ = false;
+    spdlog::warn("passes are launched piece by piece, which is slower: {}",
+                 captured.error().message);
+  }
+  return {};
+}
+
+Status CudaBackend::finish(Status launched) {
+  const Status ran = stream_.synchronize();
+  if (launched.ok() && ran.ok()) return {};
+  static_cast<void>(cudaGetLastError());
+  // An error that stays is one of the context.
+  lost_ = !stream_.synchronize().ok() || cudaGetLastError() != cudaSuccess;
+  const std::string& message = (launched.ok() ? ran : launched).error().message;
+  spdlog::error("a pass failed on {}{}: {}", name_, lost_ ? ", and the device is lost" : "",
+                message);
+  return Error{ErrorCode::kUnavailable,
+               lost_ ? "the GPU stopped working; the model must be reloaded (" + message + ")"
+                     : "a pass failed on the GPU: " + message};
+}
+
+Result<std::unique_ptr<Backend>> make_cuda_backend(const ModelSpec& spec, TokenMask mask,
+                                                   const CudaOptions& options,
+                                                   const std::function<void(double)>& progress) {
+  FIMD_ASSIGN_OR_RETURN(auto backend, CudaBackend::make(spec, std::move(mask), options, progress));
+  return std::unique_ptr<Backend>(std::move(backend));
+}
+
+}  // namespace fimd

@@ -1,0 +1,84 @@
+// The CUDA backend: the forward pass over kernels/cuda.
+//
+// All device memory is taken in make(), in three blocks: weights, KV pages, scratch. A CUDA error
+// in a pass is that pass's error. If the process's CUDA context is lost with it (lost()), every
+// later pass fails at once, and only reset_cuda() and a new backend help.
+//
+// Owner: the scheduler. Thread: the engine thread; make() may be called on another one before.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/backend.h"
+#include "engine/cuda/cublas.h"
+#include "engine/cuda/cuda.h"
+#include "engine/cuda/device_model.h"
+#include "engine/cuda/graph_cache.h"
+#include "engine/cuda/memory_plan.h"
+#include "engine/cuda/pass.h"
+#include "kernels/cuda/runtime.h"
+
+namespace fimd {
+
+class CudaBackend final : public Backend {
+ public:
+  static Result<std::unique_ptr<CudaBackend>> make(const ModelSpec& spec, TokenMask mask,
+                                                   const CudaOptions& options,
+                                                   const std::function<void(double)>& progress);
+  ~CudaBackend() override;
+
+  std::string name() const override { return name_; }
+  KvGeometry kv() const override { return geometry_; }
+  int max_batch_tokens() const override { return plan_.limits.rows; }
+  Status forward(std::span<const StepInput> batch, std::span<Sampled> outputs) override;
+  void copy_page(int32_t from, int32_t to, int n_tokens) override;
+  std::span<const float> logits(size_t i) const override;
+  bool lost() const override { return lost_; }
+
+  const MemoryPlan& plan() const { return plan_; }
+  /// Memory traffic of one pass of one token, without the KV cache: each weight once.
+  size_t weight_bytes_per_pass() const;
+
+ private:
+  CudaBackend(const ModelSpec& spec, TokenMask mask, const CudaOptions& options);
+  Status open_device();
+  Status take_memory(const ModelSpec& spec);
+  Status fill_memory(const std::function<void(double)>& progress);
+
+  Status check_batch(std::span<const StepInput> batch) const;
+  /// A part of a batch, of at most kMaxPassSequences inputs. Its samples are numbered from
+  /// `first_sample`.
+  Status run_pass(std::span<const StepInput> batch, std::span<Sampled> outputs,
+                  size_t first_sample);
+  Status launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits);
+  /// The status of a pass, and whether the device survived it.
+  Status finish(Status launched);
+
+  const CudaOptions options_;
+  const TokenMask mask_;
+  Sampler sampler_;  // of samples that are not greedy
+  std::string name_;
+  KvGeometry geometry_;
+  MemoryPlan plan_;
+  bool lost_ = false;
+  bool graphs_ok_ = true;
+
+  // Destroyed in reverse: what uses memory before the memory.
+  cuda::DeviceBuffer weights_, kv_, scratch_memory_;
+  cuda::PinnedBuffer inputs_, ids_, results_;
+  cuda::Stream stream_, capture_stream_;
+  DeviceModel model_;
+  WeightJobs jobs_;  // only while loading
+  Scratch scratch_;
+  std::unique_ptr<Cublas> cublas_;
+  std::unique_ptr<PassLauncher> launcher_;
+  GraphCache graphs_;
+
+  std::vector<float> host_logits_;  // (samples, vocab), where somebody wants them
+  size_t n_host_logits_ = 0;
+};
+
+}  // namespace fimd

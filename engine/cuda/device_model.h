@@ -1,0 +1,134 @@
+// A model's weights, KV pages and scratch memory as pointers into a few large device allocations.
+//
+// The lay_out functions are run twice: first on a Bump without memory, to learn the exact number of
+// bytes, then on the memory itself.
+//
+// Owner: a CUDA backend. Thread: one at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "engine/model_spec.h"
+#include "kernels/cuda/ops.h"
+#include "support/result.h"
+
+namespace fimd {
+
+/// Hands out consecutive pieces of a block of memory, or only counts.
+class Bump {
+ public:
+  explicit Bump(std::byte* base = nullptr) : base_(base) {}
+
+  template <class T>
+  T* take(size_t n) {
+    constexpr size_t kAlign = 256;
+    std::byte* at = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += (n * sizeof(T) + kAlign - 1) / kAlign * kAlign;
+    return reinterpret_cast<T*>(at);
+  }
+  size_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  size_t used_ = 0;
+};
+
+struct DeviceAttention {
+  cuda::Matrix q, k, v, o;
+  float *q_bias = nullptr, *k_bias = nullptr, *v_bias = nullptr, *o_bias = nullptr;
+  cuda::RopeParams rope;
+  cuda::KvPages kv;
+  int n_heads = 0;
+  int window = 0;
+  float scale = 0;
+
+  int64_t q_dim() const { return int64_t{n_heads} * kv.head_dim; }
+  int64_t kv_dim() const { return int64_t{kv.n_kv_heads} * kv.head_dim; }
+  int64_t qkv_dim() const { return q_dim() + 2 * kv_dim(); }
+};
+
+struct DeviceLayer {
+  float *mixer_norm = nullptr, *mlp_norm = nullptr;  // (hidden)
+  float mixer_eps = 0, mlp_eps = 0;
+  DeviceAttention attention;
+  cuda::Matrix gate, up, down;
+};
+
+struct DeviceModel {
+  int64_t hidden = 0;
+  int64_t vocab = 0;
+  cuda::Matrix embedding, output;
+  float* output_norm = nullptr;
+  float output_eps = 0;
+  std::vector<DeviceLayer> layers;
+};
+
+/// A file's matrix and where its packed form goes.
+struct PackJob {
+  const Weight* from = nullptr;
+  void* to = nullptr;
+};
+/// A file's vector (or numbers of ours), to be floats on the device.
+struct VectorJob {
+  const Weight* from = nullptr;
+  const std::vector<float>* values = nullptr;  // if from is null
+  float* to = nullptr;
+};
+struct WeightJobs {
+  std::vector<PackJob> matrices;
+  std::vector<VectorJob> vectors;
+};
+
+/// Whether there are kernels for all of the model; an error says what is missing.
+Status check_cuda_support(const ModelSpec& spec);
+
+/// Sets every weight of `model`, which points into the bump's memory; `jobs` may be null.
+void lay_out_weights(const ModelSpec& spec, Bump* bump, DeviceModel* model, WeightJobs* jobs);
+
+/// One page of all layers, in bytes.
+int64_t kv_page_bytes(const ModelSpec& spec, int page_tokens);
+/// n_pages pages of every layer: first all keys, then all values of a layer.
+void lay_out_kv(int n_pages, int page_tokens, Bump* bump, DeviceModel* model);
+
+/// Rows of a pass and what is needed for them.
+struct ScratchLimits {
+  int rows = 0;        // of a pass
+  int small_rows = 0;  // rows that logits are computed of at a time
+  int max_pages = 0;   // of one sequence
+  bool wide = false;   // products of many rows through cuBLAS
+};
+
+struct Scratch {
+  float* x = nullptr;    // (rows, hidden) residual stream
+  float* qkv = nullptr;  // (rows, qkv_dim)
+  __half* q = nullptr;   // (rows, q_dim)
+  float* att = nullptr;  // (rows, q_dim)
+  float* ff = nullptr;   // (rows, 2 ff): gate, up
+  // Activations: of small passes by 8-bit or bf16 products, of others (rows, widest).
+  std::byte *act_q8 = nullptr, *act_bf16 = nullptr;
+  __nv_bfloat16* act_plain = nullptr;
+  // The rows that tokens are sampled from.
+  float* sampled_x = nullptr;    // (small_rows, hidden)
+  float* sampled_att = nullptr;  // (small_rows, q_dim)
+  float* logits = nullptr;       // (small_rows, vocab)
+  cuda::SampleResult* results = nullptr;
+  // A weight as cuBLAS reads it, and its workspace.
+  __nv_bfloat16* wide_weight = nullptr;
+  int64_t wide_elements = 0;
+  void* cublas_workspace = nullptr;
+  void* attention_workspace = nullptr;
+  void* sample_workspace = nullptr;
+  uint32_t* mask = nullptr;     // (ceil(vocab / 32))
+  std::byte* inputs = nullptr;  // (input_bytes)
+  size_t input_bytes = 0;
+  int32_t* ids = nullptr;  // (id_capacity)
+  size_t id_capacity = 0;
+};
+
+/// Needs the weights' layout in `model`.
+void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump* bump,
+                     Scratch* scratch);
+
+}  // namespace fimd

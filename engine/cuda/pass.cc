@@ -1,0 +1,349 @@
+#include "engine/cuda/pass.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "kernels/cuda/runtime.h"
+
+namespace fimd {
+
+namespace {
+
+constexpr size_t kAlign = 16;
+size_t aligned(size_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
+
+/// Few graphs must serve all passes, but a row too many costs as much as any.
+int round_rows(int n) {
+  for (const int size : {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64}) {
+    if (n <= size) return size;
+  }
+  return n;
+}
+
+int round_keys(int n) {
+  constexpr unsigned kLeast = 512;
+  return static_cast<int>(std::bit_ceil(std::max(static_cast<unsigned>(n), kLeast)));
+}
+
+bool is_bf16(const cuda::Matrix& w) { return w.type == DType::kBF16; }
+
+}  // namespace
+
+// ---- Shapes and inputs ----
+
+InputLayout::InputLayout(const PassShape& shape, int page_tokens, int max_pages) {
+  const auto take = [this](size_t n) {
+    const size_t at = bytes;
+    bytes = aligned(bytes + n);
+    return at;
+  };
+  const auto n_sequences = static_cast<size_t>(shape.sequences);
+  const auto n_samples = static_cast<size_t>(shape.samples);
+  pages_per_sequence = std::min((shape.keys + page_tokens - 1) / page_tokens, max_pages);
+  tokens = take(static_cast<size_t>(shape.rows) * sizeof(int32_t));
+  sequences = take(n_sequences * sizeof(cuda::Sequence));
+  tail_sequences = take(static_cast<size_t>(shape.tail_sequences) * sizeof(cuda::Sequence));
+  sample_rows = take(n_samples * sizeof(int32_t));
+  samples = take(n_samples * sizeof(cuda::SampleRow));
+  pages = take(n_sequences * static_cast<size_t>(pages_per_sequence) * sizeof(int32_t));
+}
+
+size_t InputLayout::most_bytes(int rows, int max_pages) {
+  const auto n = static_cast<size_t>(std::max(rows, cuda::kMaxMatmulRows));
+  const size_t n_sequences = kMaxPassSequences;
+  constexpr size_t kParts = 6;
+  return n * (2 * sizeof(int32_t) + sizeof(cuda::SampleRow)) +
+         n_sequences *
+             (2 * sizeof(cuda::Sequence) + static_cast<size_t>(max_pages) * sizeof(int32_t)) +
+         kParts * kAlign;
+}
+
+PassShape shape_of(std::span<const StepInput> batch) {
+  PassShape shape;
+  int rows = 0;
+  int samples = 0;
+  int keys = 0;
+  for (const StepInput& input : batch) {
+    const auto n = static_cast<int>(input.tokens.size());
+    rows += n;
+    samples += static_cast<int>(input.samples.size());
+    keys = std::max(keys, input.first + n);
+    shape.max_rows = std::max(shape.max_rows, n);
+    if (!input.samples.empty()) {
+      ++shape.tail_sequences;
+      shape.tail_max_rows = std::max(shape.tail_max_rows, static_cast<int>(input.samples.size()));
+    }
+  }
+  shape.sequences = static_cast<int>(batch.size());
+  shape.rows = rows;
+  shape.keys = round_keys(keys);
+  shape.samples = samples;
+  if (!shape.small()) return shape;
+  shape.rows = round_rows(rows);
+  shape.sequences = round_rows(shape.sequences);
+  shape.max_rows = round_rows(shape.max_rows);
+  shape.every_row = samples == rows;
+  shape.samples = shape.every_row ? shape.rows : round_rows(samples);
+  shape.tail_sequences = 0;
+  shape.tail_max_rows = 0;
+  return shape;
+}
+
+void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
+                  const InputLayout& layout, int page_tokens, std::byte* to, IdLists* ids) {
+  auto* tokens = reinterpret_cast<int32_t*>(to + layout.tokens);
+  auto* sequences = reinterpret_cast<cuda::Sequence*>(to + layout.sequences);
+  auto* tails = reinterpret_cast<cuda::Sequence*>(to + layout.tail_sequences);
+  auto* sample_rows = reinterpret_cast<int32_t*>(to + layout.sample_rows);
+  auto* samples = reinterpret_cast<cuda::SampleRow*>(to + layout.samples);
+  auto* pages = reinterpret_cast<int32_t*>(to + layout.pages);
+  int row = 0;
+  int n_sequences = 0;
+  int n_samples = 0;
+  const auto add_ids = [&](std::span<const TokenId> list, int32_t* n, int32_t* begin) {
+    if (ids->room.size() - ids->used < list.size()) {
+      ids->overflow = true;
+      return;
+    }
+    *n = static_cast<int32_t>(list.size());
+    *begin = static_cast<int32_t>(ids->used);
+    std::copy(list.begin(), list.end(), ids->room.begin() + static_cast<ptrdiff_t>(ids->used));
+    ids->used += list.size();
+  };
+  for (const StepInput& input : batch) {
+    const auto n = static_cast<int32_t>(input.tokens.size());
+    const auto sampled = static_cast<int32_t>(input.samples.size());
+    const int32_t page_begin = n_sequences * layout.pages_per_sequence;
+    sequences[n_sequences++] = {row, n, input.first, page_begin};
+    const auto n_pages = static_cast<size_t>((input.first + n + page_tokens - 1) / page_tokens);
+    std::copy_n(input.pages.begin(), n_pages, pages + page_begin);
+    std::copy(input.tokens.begin(), input.tokens.end(), tokens + row);
+    if (shape.tail_sequences > 0 && sampled > 0) {
+      *tails++ = {row + n - sampled, sampled, input.first + n - sampled, page_begin};
+    }
+    for (int32_t i = 0; i < sampled; ++i) {
+      const SampleSpec& spec = input.samples[static_cast<size_t>(i)];
+      sample_rows[n_samples] = row + n - sampled + i;
+      cuda::SampleRow& sample = samples[n_samples++];
+      sample = {};
+      if (!spec.allowed.empty()) {
+        add_ids(spec.allowed, &sample.n_allowed, &sample.allowed_begin);
+      } else {
+        add_ids(spec.extra, &sample.n_extra, &sample.extra_begin);
+      }
+    }
+    row += n;
+  }
+  // Padding: rows of no sequence, sequences without rows.
+  std::fill(tokens + row, tokens + shape.rows, 0);
+  std::fill(sequences + n_sequences, sequences + shape.sequences, cuda::Sequence{});
+  for (; n_samples < shape.samples; ++n_samples) {
+    sample_rows[n_samples] = 0;
+    samples[n_samples] = {};
+  }
+}
+
+// ---- Launches ----
+
+struct PassLauncher::View {
+  const int32_t* tokens;
+  const cuda::Sequence* sequences;
+  const cuda::Sequence* tail_sequences;
+  const int32_t* sample_rows;
+  const cuda::SampleRow* samples;
+  const int32_t* pages;
+};
+
+void PassLauncher::multiply(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n,
+                            const Prepare& prepare) {
+  if (n <= cuda::kMaxMatmulRows) return multiply_small(tasks, cols, 0, n, prepare);
+  if (cublas_ != nullptr) {
+    prepare(0, n, {.cols = cols, .plain = scratch_.act_plain});
+    return multiply_wide(tasks, cols, n);
+  }
+  // Without cuBLAS: as many rows at a time as the small kernels take.
+  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
+    multiply_small(tasks, cols, begin, std::min(n - begin, cuda::kMaxMatmulRows), prepare);
+  }
+}
+
+void PassLauncher::multiply_small(std::span<const cuda::MatmulTask> tasks, int64_t cols, int begin,
+                                  int n, const Prepare& prepare) {
+  cuda::Activations x;
+  x.cols = cols;
+  cuda::MatmulTask shifted[cuda::kMaxMatmulTasks];
+  std::copy(tasks.begin(), tasks.end(), shifted);
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (is_bf16(tasks[i].w)) {
+      x.bf16 = scratch_.act_bf16;
+    } else {
+      x.q8 = scratch_.act_q8;
+    }
+    shifted[i].y += begin * tasks[i].y_stride;
+  }
+  prepare(begin, n, x);
+  cuda::matmul({shifted, tasks.size()}, x, n, stream_);
+}
+
+/// Weights become bf16, neighbours that write next to each other one matrix.
+void PassLauncher::multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n) {
+  const auto adjacent = [&](const cuda::MatmulTask& a, const cuda::MatmulTask& b) {
+    const bool outputs = a.y + a.w.rows == b.y && a.y_stride == b.y_stride &&
+                         a.accumulate == b.accumulate && is_bf16(a.w) == is_bf16(b.w);
+    if (!outputs || !is_bf16(a.w)) return outputs;
+    return static_cast<const __nv_bfloat16*>(a.w.data) + a.w.rows * a.w.cols == b.w.data;
+  };
+  for (size_t begin = 0; begin < tasks.size();) {
+    const cuda::MatmulTask& first = tasks[begin];
+    int64_t rows = first.w.rows;
+    size_t end = begin + 1;
+    while (end < tasks.size() && adjacent(tasks[end - 1], tasks[end]) &&
+           (is_bf16(first.w) || (rows + tasks[end].w.rows) * cols <= scratch_.wide_elements)) {
+      rows += tasks[end++].w.rows;
+    }
+    const auto* weights = static_cast<const __nv_bfloat16*>(first.w.data);
+    if (!is_bf16(first.w)) {
+      weights = scratch_.wide_weight;
+      __nv_bfloat16* to = scratch_.wide_weight;
+      for (size_t i = begin; i < end; ++i) {
+        cuda::dequantize(tasks[i].w, to, stream_);
+        to += tasks[i].w.rows * tasks[i].w.cols;
+      }
+    }
+    Status status = cublas_->multiply(weights, rows, cols, scratch_.act_plain, n, first.y,
+                                      first.y_stride, first.accumulate);
+    if (!status.ok() && failed_.ok()) failed_ = status;
+    begin = end;
+  }
+  for (const cuda::MatmulTask& task : tasks) {
+    if (task.bias != nullptr) {
+      cuda::add_bias(task.bias, n, task.w.rows, task.y, task.y_stride, stream_);
+    }
+  }
+}
+
+PassLauncher::Prepare PassLauncher::norm_of(const float* x, const float* weight, float eps) const {
+  return [=, this](int begin, int n, const cuda::Activations& out) {
+    cuda::rms_norm_quantize(x + begin * model_.hidden, weight, eps, n, out, stream_);
+  };
+}
+
+/// Everything of a layer up to what its heads attend to. The last layer attends only for the rows
+/// that tokens are sampled from.
+void PassLauncher::attend(const DeviceLayer& layer, const PassShape& shape, const View& in,
+                          bool last) {
+  const DeviceAttention& a = layer.attention;
+  const int64_t stride = a.qkv_dim();
+  const cuda::MatmulTask tasks[] = {
+      {.w = a.q, .bias = a.q_bias, .y = scratch_.qkv, .y_stride = stride},
+      {.w = a.k, .bias = a.k_bias, .y = scratch_.qkv + a.q_dim(), .y_stride = stride},
+      {.w = a.v, .bias = a.v_bias, .y = scratch_.qkv + a.q_dim() + a.kv_dim(), .y_stride = stride}};
+  multiply(tasks, model_.hidden, shape.rows,
+           norm_of(scratch_.x, layer.mixer_norm, layer.mixer_eps));
+  cuda::rope_append(scratch_.qkv, shape.rows, a.n_heads, a.rope, a.scale * cuda::kLog2E, a.kv,
+                    in.sequences, shape.sequences, in.pages, scratch_.q, stream_);
+  if (last && shape.samples == 0) return;
+  const bool tail = last && shape.tail_sequences > 0;
+  const cuda::AttentionParams params = {
+      .q = scratch_.q,
+      .kv = a.kv,
+      .sequences = tail ? in.tail_sequences : in.sequences,
+      .n_sequences = tail ? shape.tail_sequences : shape.sequences,
+      .pages = in.pages,
+      .n_rows = shape.rows,
+      .n_heads = a.n_heads,
+      .window = a.window,
+      .max_rows = tail ? shape.tail_max_rows : shape.max_rows,
+      .max_keys = shape.keys,
+      .out = scratch_.att,
+      .workspace = scratch_.attention_workspace};
+  cuda::attention(params, stream_);
+}
+
+/// x += o(att)
+void PassLauncher::mix_out(const DeviceLayer& layer, const float* att, int n, float* x) {
+  const DeviceAttention& a = layer.attention;
+  const cuda::MatmulTask tasks[] = {
+      {.w = a.o, .bias = a.o_bias, .y = x, .y_stride = model_.hidden, .accumulate = true}};
+  multiply(tasks, a.q_dim(), n, [&](int begin, int rows, const cuda::Activations& out) {
+    cuda::quantize(att + begin * a.q_dim(), rows, out, stream_);
+  });
+}
+
+/// x += down(silu(gate(norm(x))) * up(norm(x)))
+void PassLauncher::mlp(const DeviceLayer& layer, int n, float* x) {
+  const int64_t ff = layer.gate.rows;
+  float* gate = scratch_.ff;
+  float* up = scratch_.ff + ff;
+  const cuda::MatmulTask gate_up[] = {{.w = layer.gate, .y = gate, .y_stride = 2 * ff},
+                                      {.w = layer.up, .y = up, .y_stride = 2 * ff}};
+  multiply(gate_up, model_.hidden, n, norm_of(x, layer.mlp_norm, layer.mlp_eps));
+  const cuda::MatmulTask down[] = {
+      {.w = layer.down, .y = x, .y_stride = model_.hidden, .accumulate = true}};
+  multiply(down, ff, n, [&](int begin, int rows, const cuda::Activations& out) {
+    cuda::silu_mul_quantize(gate + begin * 2 * ff, up + begin * 2 * ff, 2 * ff, rows, out, stream_);
+  });
+}
+
+/// The rest of the last layer, logits and tokens of samples [first, first + n).
+void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first,
+                        int n) {
+  float* x = scratch_.x;
+  const float* att = scratch_.att;
+  if (!shape.every_row) {
+    cuda::gather_rows(x, in.sample_rows + first, n, model_.hidden, scratch_.sampled_x, stream_);
+    cuda::gather_rows(att, in.sample_rows + first, n, last.attention.q_dim(), scratch_.sampled_att,
+                      stream_);
+    x = scratch_.sampled_x;
+    att = scratch_.sampled_att;
+  }
+  mix_out(last, att, n, x);
+  mlp(last, n, x);
+  const cuda::MatmulTask tasks[] = {
+      {.w = model_.output, .y = scratch_.logits, .y_stride = model_.vocab}};
+  multiply(tasks, model_.hidden, n, norm_of(x, model_.output_norm, model_.output_eps));
+  cuda::sample_greedy(scratch_.logits, n, model_.vocab, scratch_.mask, in.samples + first,
+                      scratch_.ids, scratch_.results, scratch_.sample_workspace, stream_);
+}
+
+Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
+                             const AfterLogits& after_logits) {
+  stream_ = stream;
+  failed_ = {};
+  const InputLayout layout(shape, page_tokens_, limits_.max_pages);
+  const std::byte* inputs = scratch_.inputs;
+  const View in = {reinterpret_cast<const int32_t*>(inputs + layout.tokens),
+                   reinterpret_cast<const cuda::Sequence*>(inputs + layout.sequences),
+                   reinterpret_cast<const cuda::Sequence*>(inputs + layout.tail_sequences),
+                   reinterpret_cast<const int32_t*>(inputs + layout.sample_rows),
+                   reinterpret_cast<const cuda::SampleRow*>(inputs + layout.samples),
+                   reinterpret_cast<const int32_t*>(inputs + layout.pages)};
+  FIMD_RETURN_IF_ERROR(cuda::check(
+      cudaMemcpyAsync(scratch_.inputs, host_.inputs, layout.bytes, cudaMemcpyHostToDevice, stream),
+      "sending a pass's inputs"));
+  cuda::embed(model_.embedding, in.tokens, shape.rows, scratch_.x, stream);
+  for (size_t i = 0; i < model_.layers.size(); ++i) {
+    const DeviceLayer& layer = model_.layers[i];
+    const bool last = i + 1 == model_.layers.size();
+    attend(layer, shape, in, last);
+    if (last) break;
+    mix_out(layer, scratch_.att, shape.rows, scratch_.x);
+    mlp(layer, shape.rows, scratch_.x);
+  }
+  for (int first = 0; first < shape.samples; first += limits_.small_rows) {
+    const int n = std::min(shape.samples - first, limits_.small_rows);
+    tail(model_.layers.back(), shape, in, first, n);
+    FIMD_RETURN_IF_ERROR(
+        cuda::check(cudaMemcpyAsync(host_.results + first, scratch_.results,
+                                    static_cast<size_t>(n) * sizeof(cuda::SampleResult),
+                                    cudaMemcpyDeviceToHost, stream),
+                    "fetching tokens"));
+    if (after_logits) FIMD_RETURN_IF_ERROR(after_logits(first, n));
+  }
+  FIMD_RETURN_IF_ERROR(cuda::check_launch("starting a pass"));
+  return failed_;
+}
+
+}  // namespace fimd

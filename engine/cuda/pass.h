@@ -1,0 +1,125 @@
+// One forward pass on the device: its shape, its inputs, and the launches it consists of.
+//
+// A pass of few rows has the same launches whatever the tokens are, as long as its PassShape is the
+// same: everything that changes is in one block of inputs. So it can be captured in a graph. Few
+// rows are padded to a round number with rows that belong to no sequence: they are computed like
+// others, but write no keys and values and attend to nothing.
+//
+// Owner: a CUDA backend. Thread: one at a time.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "engine/backend.h"
+#include "engine/cuda/cublas.h"
+#include "engine/cuda/device_model.h"
+#include "kernels/cuda/ops.h"
+#include "support/result.h"
+
+namespace fimd {
+
+/// What the launches of a pass depend on. Equal shapes, equal graphs.
+struct PassShape {
+  int rows = 0;            // with padding
+  int sequences = 0;       // with the padding's
+  int max_rows = 0;        // of one sequence, rounded up
+  int keys = 0;            // of one sequence, rounded up
+  int samples = 0;         // rounded up; 0: no logits
+  bool every_row = false;  // row i is sample i
+  /// Sequences of the rows that tokens are sampled from, apart from the others; only in passes of
+  /// many rows.
+  int tail_sequences = 0;
+  int tail_max_rows = 0;
+
+  /// Few rows: every weight is read once, by matmul(). Else products go through cuBLAS.
+  bool small() const { return rows <= cuda::kMaxMatmulRows; }
+  friend auto operator<=>(const PassShape&, const PassShape&) = default;
+};
+
+/// Offsets into a pass's inputs.
+struct InputLayout {
+  InputLayout(const PassShape& shape, int page_tokens, int max_pages);
+  /// For any pass of up to `rows` rows.
+  static size_t most_bytes(int rows, int max_pages);
+
+  size_t tokens = 0;          // int32 (rows)
+  size_t sequences = 0;       // cuda::Sequence (sequences)
+  size_t tail_sequences = 0;  // cuda::Sequence (tail_sequences)
+  size_t sample_rows = 0;     // int32 (samples): which row each is
+  size_t samples = 0;         // cuda::SampleRow (samples)
+  size_t pages = 0;           // int32 (sequences, pages_per_sequence)
+  size_t bytes = 0;
+  int pages_per_sequence = 0;
+};
+
+/// The most sequences in one pass; a batch of more is several passes.
+inline constexpr int kMaxPassSequences = 64;
+
+/// The shape that serves `batch`: padded if it has few rows.
+PassShape shape_of(std::span<const StepInput> batch);
+
+/// Where the ids that samples are restricted to go, and how many there is room for.
+struct IdLists {
+  std::span<int32_t> room;
+  size_t used = 0;
+  bool overflow = false;  // some did not fit: those samples must be made elsewhere
+};
+
+/// Writes the inputs of `batch` in `shape`.
+void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
+                  const InputLayout& layout, int page_tokens, std::byte* to, IdLists* ids);
+
+/// Enqueues passes. All pointers must outlive it.
+class PassLauncher {
+ public:
+  struct Host {
+    std::byte* inputs = nullptr;            // page-locked
+    cuda::SampleResult* results = nullptr;  // page-locked
+  };
+  /// Called when the logits of samples [first, first + n) are enqueued (eager passes only).
+  using AfterLogits = std::function<Status(int first, int n)>;
+
+  PassLauncher(const DeviceModel& model, const Scratch& scratch, const ScratchLimits& limits,
+               Cublas* cublas, Host host, int page_tokens)
+      : model_(model),
+        scratch_(scratch),
+        limits_(limits),
+        cublas_(cublas),
+        host_(host),
+        page_tokens_(page_tokens) {}
+
+  /// Inputs to the device, all layers, results to the host.
+  Status enqueue(const PassShape& shape, cudaStream_t stream, const AfterLogits& after_logits);
+
+ private:
+  struct View;  // of the inputs on the device
+
+  void attend(const DeviceLayer& layer, const PassShape& shape, const View& in, bool last);
+  void mix_out(const DeviceLayer& layer, const float* att, int n, float* x);
+  void mlp(const DeviceLayer& layer, int n, float* x);
+  void tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first, int n);
+  /// Writes the activations of rows [begin, begin + n).
+  using Prepare = std::function<void(int begin, int n, const cuda::Activations& out)>;
+  Prepare norm_of(const float* x, const float* weight, float eps) const;
+  /// All tasks over `n` rows of `cols` activations.
+  void multiply(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n,
+                const Prepare& prepare);
+  void multiply_small(std::span<const cuda::MatmulTask> tasks, int64_t cols, int begin, int n,
+                      const Prepare& prepare);
+  void multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n);
+
+  const DeviceModel& model_;
+  const Scratch& scratch_;
+  const ScratchLimits limits_;
+  Cublas* cublas_;
+  const Host host_;
+  const int page_tokens_;
+  cudaStream_t stream_ = nullptr;
+  Status failed_;
+};
+
+}  // namespace fimd
