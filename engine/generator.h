@@ -129,6 +129,8 @@ struct EngineStatus {
   int queued_requests = 0;
   int64_t kv_bytes_used = 0;
   int64_t kv_bytes_budget = 0;
+  int64_t state_bytes_used = 0;         // checkpoints of recurrent layers' state
+  int64_t state_bytes_budget = 0;       // 0: the model has none
   int64_t prompt_tokens = 0;            // since start
   int64_t cached_tokens = 0;            // since start; cached/prompt is the hit rate
   int64_t decoded_tokens = 0;           // since start

@@ -12,6 +12,7 @@ struct PrefixCache::Node {
   std::vector<TokenId> tokens;                  // empty only in the root
   std::vector<int32_t> pages;                   // of positions begin / P * P ..
   std::vector<std::unique_ptr<Node>> children;  // no two begin with the same token
+  std::vector<int32_t> checkpoints;             // at positions in (begin, end], ascending
   uint64_t last_used = 0;                       // not less than any child's
   uint64_t id = 0;
 
@@ -28,10 +29,12 @@ bool PrefixCache::OlderFirst::operator()(const Node* a, const Node* b) const {
   return std::pair(a->last_used, a->id) < std::pair(b->last_used, b->id);
 }
 
-PrefixCache::PrefixCache(int page_tokens, int n_pages)
+PrefixCache::PrefixCache(int page_tokens, int n_pages, int n_checkpoints)
     : page_tokens_(page_tokens),
       pages_(static_cast<size_t>(n_pages)),
-      root_(std::make_unique<Node>()) {
+      root_(std::make_unique<Node>()),
+      checkpoints_(static_cast<size_t>(n_checkpoints)) {
+  for (int32_t id = n_checkpoints - 1; id >= 0; --id) free_checkpoints_.push_back(id);
   free_.reserve(pages_.size());
   for (int32_t page = n_pages - 1; page >= 0; --page) free_.push_back(page);
 }
@@ -65,18 +68,31 @@ void PrefixCache::touch(Node* node) {
 }
 
 int PrefixCache::matched_length(std::span<const TokenId> tokens) const {
-  return walk(tokens).length;
+  const Walk found = walk(tokens);
+  if (!recurrent()) return found.length;
+  const int32_t id = deepest_checkpoint(found.node, found.length);
+  return id < 0 ? 0 : checkpoint(id).position;
 }
 
 PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens) {
-  const Walk found = walk(tokens);
+  Walk found = walk(tokens);
   Match match;
+  if (recurrent()) {
+    match.checkpoint = deepest_checkpoint(found.node, found.length);
+    found.length = 0;
+    if (match.checkpoint >= 0) {
+      Checkpoint& used = checkpoints_[static_cast<size_t>(match.checkpoint)];
+      found.length = used.position;
+      used.base = given_up_;
+    }
+  }
   match.length = found.length;
   match.pages.resize(static_cast<size_t>((found.length + page_tokens_ - 1) / page_tokens_));
   // From the deepest node up: a page index belongs to the deepest node that has it.
   size_t wanted = match.pages.size();
   for (const Node* node = found.node; node->parent != nullptr; node = node->parent) {
     const auto first = static_cast<size_t>(node->begin / page_tokens_);
+    if (node->begin >= found.length) continue;  // behind the checkpoint
     while (wanted > first) {
       --wanted;
       match.pages[wanted] = node->pages[wanted - first];
@@ -106,6 +122,13 @@ void PrefixCache::split(Node* node, int at) {
   if (lower_first < upper_pages) own(node->pages[static_cast<size_t>(lower_first)]);
   node->pages.erase(node->pages.begin(), node->pages.begin() + lower_first);
   node->begin = at;
+  const auto below = std::find_if(node->checkpoints.begin(), node->checkpoints.end(),
+                                  [&](int32_t id) { return checkpoint(id).position > at; });
+  upper->checkpoints.assign(node->checkpoints.begin(), below);
+  node->checkpoints.erase(node->checkpoints.begin(), below);
+  for (const int32_t id : upper->checkpoints) {
+    checkpoints_[static_cast<size_t>(id)].node = upper.get();
+  }
 
   auto& siblings = upper->parent->children;
   const auto slot = std::find_if(siblings.begin(), siblings.end(),
@@ -193,6 +216,7 @@ void PrefixCache::drop_last_page(Node* leaf) {
   const int32_t page = leaf->pages.back();
   leaf->pages.pop_back();
   const int end = last * page_tokens_;
+  free_checkpoints_behind(leaf, end);
   if (end > leaf->begin) {
     leaf->tokens.resize(static_cast<size_t>(end - leaf->begin));
   } else {
@@ -229,9 +253,84 @@ void PrefixCache::forget_all() {
   while (!nodes.empty()) {
     std::unique_ptr<Node> node = std::move(nodes.back());
     nodes.pop_back();
+    free_checkpoints_behind(node.get(), node->begin);
     for (const int32_t page : node->pages) disown(page);
     evicted_ += static_cast<int64_t>(node->pages.size());
     std::move(node->children.begin(), node->children.end(), std::back_inserter(nodes));
+  }
+}
+
+// ---- Checkpoints ----
+
+int32_t PrefixCache::deepest_checkpoint(const Node* node, int position) const {
+  for (; node->parent != nullptr; node = node->parent) {
+    const auto& ids = node->checkpoints;
+    const auto behind = std::find_if(
+        ids.begin(), ids.end(), [&](int32_t id) { return checkpoint(id).position > position; });
+    if (behind != ids.begin()) return *std::prev(behind);
+  }
+  return -1;
+}
+
+int64_t PrefixCache::worth(const Checkpoint& kept) const {
+  const int32_t before = deepest_checkpoint(kept.node, kept.position - 1);
+  return kept.base + kept.position - (before < 0 ? 0 : checkpoint(before).position);
+}
+
+std::optional<int32_t> PrefixCache::allocate_checkpoint() {
+  if (free_checkpoints_.empty()) {
+    // A pool has hundreds at most, and its order changes with every one that goes: a look at all
+    // of them takes microseconds.
+    Checkpoint* cheapest = nullptr;
+    int64_t least = 0;
+    for (Checkpoint& kept : checkpoints_) {
+      if (kept.node == nullptr) continue;
+      const int64_t value = worth(kept);
+      if (cheapest == nullptr || value < least) {
+        cheapest = &kept;
+        least = value;
+      }
+    }
+    if (cheapest == nullptr) return std::nullopt;
+    given_up_ = std::max(given_up_, least);
+    ++evicted_checkpoints_;
+    const auto id = static_cast<int32_t>(cheapest - checkpoints_.data());
+    std::erase(cheapest->node->checkpoints, id);
+    cheapest->node = nullptr;
+    free_checkpoints_.push_back(id);
+  }
+  const int32_t id = free_checkpoints_.back();
+  free_checkpoints_.pop_back();
+  return id;
+}
+
+void PrefixCache::keep_checkpoint(std::span<const TokenId> tokens, int32_t id) {
+  const int position = static_cast<int>(tokens.size());
+  const Walk found = walk(tokens);
+  if (found.length < position || position == 0) return drop_checkpoint(id);
+  std::vector<int32_t>& ids = found.node->checkpoints;
+  const auto at = std::find_if(ids.begin(), ids.end(), [&](int32_t other) {
+    return checkpoint(other).position >= position;
+  });
+  if (at != ids.end() && checkpoint(*at).position == position) return drop_checkpoint(id);
+  ids.insert(at, id);
+  checkpoints_[static_cast<size_t>(id)] = {found.node, position, given_up_};
+}
+
+bool PrefixCache::has_checkpoint(std::span<const TokenId> tokens) const {
+  const int position = static_cast<int>(tokens.size());
+  const Walk found = walk(tokens);
+  if (found.length < position) return false;
+  const auto& ids = found.node->checkpoints;
+  return std::any_of(ids.begin(), ids.end(),
+                     [&](int32_t id) { return checkpoint(id).position == position; });
+}
+
+void PrefixCache::free_checkpoints_behind(Node* node, int end) {
+  while (!node->checkpoints.empty() && checkpoint(node->checkpoints.back()).position > end) {
+    checkpoints_[static_cast<size_t>(node->checkpoints.back())].node = nullptr;
+    drop_checkpoint(node->checkpoints.back());
+    node->checkpoints.pop_back();
   }
 }
 
@@ -251,6 +350,15 @@ bool PrefixCache::check_node(const Node& node, std::vector<int32_t>* owners,
       return fail("a node is younger than its parent");
     }
     for (const int32_t page : node.pages) ++(*owners)[static_cast<size_t>(page)];
+    int last = node.begin;
+    for (const int32_t id : node.checkpoints) {
+      const Checkpoint& kept = checkpoint(id);
+      if (kept.node != &node) return fail("a checkpoint's node is not the one that has it");
+      if (kept.position <= last || kept.position > node.end()) {
+        return fail("a checkpoint is out of place");
+      }
+      last = kept.position;
+    }
     const bool listed = leaves_.contains(const_cast<Node*>(&node));
     if (listed != node.children.empty()) return fail("the list of leaves is wrong");
   }
@@ -272,6 +380,9 @@ std::string PrefixCache::check() const {
   std::sort(free.begin(), free.end());
   if (std::adjacent_find(free.begin(), free.end()) != free.end()) return "a page is free twice";
   if (free.size() != unused) return "the free list is wrong";
+  for (const int32_t id : free_checkpoints_) {
+    if (checkpoint(id).node != nullptr) return "a checkpoint is free and kept";
+  }
   return {};
 }
 

@@ -11,9 +11,11 @@
 //
 // Pages are counted twice: by the nodes that own them and by the sequences that use them. A page is
 // free when nobody does either; only pages no sequence uses may be evicted, least recently used
-// leaf first, from its end. Recurrent-state checkpoints (hybrid models) will be a second kind of
-// thing owned by nodes, at single positions instead of ranges, with an LRU order of their own; a
-// match then ends at the deepest checkpoint.
+// leaf first, from its end.
+//
+// For a model with recurrent layers, nodes also own checkpoints of its state, each at one position;
+// a match then ends at the deepest checkpoint of its path (or at 0). When all are taken, the one
+// that costs least to lose goes: see Checkpoint::worth.
 //
 // Owner: the scheduler. Thread: the engine thread.
 #pragma once
@@ -33,13 +35,15 @@ namespace fimd {
 
 class PrefixCache {
  public:
-  PrefixCache(int page_tokens, int n_pages);
+  /// n_checkpoints > 0: the model has recurrent layers.
+  PrefixCache(int page_tokens, int n_pages, int n_checkpoints = 0);
   ~PrefixCache();
   PrefixCache(const PrefixCache&) = delete;
   PrefixCache& operator=(const PrefixCache&) = delete;
 
   struct Match {
     int length = 0;              // tokens
+    int32_t checkpoint = -1;     // of the state after them; -1: none is needed
     std::vector<int32_t> pages;  // ceil(length / page_tokens), each acquired for the caller
   };
 
@@ -60,6 +64,15 @@ class PrefixCache {
   /// Ends one use of a page that match() or allocate() gave out.
   void release(int32_t page);
 
+  /// A checkpoint for the caller to fill, taken from a prefix if none is free; then to be given to
+  /// one of the next two. Nothing if all are being filled.
+  std::optional<int32_t> allocate_checkpoint();
+  /// `checkpoint` is of the state after `tokens`, which the cache should hold. It is free again if
+  /// the cache does not, or has one of them already.
+  void keep_checkpoint(std::span<const TokenId> tokens, int32_t checkpoint);
+  void drop_checkpoint(int32_t checkpoint) { free_checkpoints_.push_back(checkpoint); }
+  bool has_checkpoint(std::span<const TokenId> tokens) const;
+
   /// Forgets everything no sequence uses.
   void clear();
 
@@ -68,6 +81,11 @@ class PrefixCache {
   int free_pages() const { return static_cast<int>(free_.size()); }
   int used_pages() const { return total_pages() - free_pages(); }
   int64_t evicted_pages() const { return evicted_; }
+  int total_checkpoints() const { return static_cast<int>(checkpoints_.size()); }
+  int used_checkpoints() const {
+    return total_checkpoints() - static_cast<int>(free_checkpoints_.size());
+  }
+  int64_t evicted_checkpoints() const { return evicted_checkpoints_; }
 
   /// Checks every invariant that can be checked from here; for tests. Empty: all hold.
   std::string check() const;
@@ -77,6 +95,14 @@ class PrefixCache {
   struct PageUse {
     int32_t owners = 0;  // nodes
     int32_t users = 0;   // sequences
+  };
+  struct Checkpoint {
+    Node* node = nullptr;  // null: free, or being filled
+    int position = 0;
+    /// The greedy-dual rule: a thing is worth what it costs to make again, here the tokens since
+    /// the checkpoint before it, on top of the worth of the last one given up when it was last
+    /// used. So cheap ones go soon, dear ones after a while of not being used.
+    int64_t base = 0;
   };
   struct OlderFirst {
     bool operator()(const Node* a, const Node* b) const;
@@ -95,6 +121,12 @@ class PrefixCache {
   void drop_last_page(Node* leaf);
   void own(int32_t page) { ++pages_[static_cast<size_t>(page)].owners; }
   void disown(int32_t page);
+  bool recurrent() const { return !checkpoints_.empty(); }
+  const Checkpoint& checkpoint(int32_t id) const { return checkpoints_[static_cast<size_t>(id)]; }
+  /// The deepest checkpoint of the path to `node` at most at `position`; -1: none.
+  int32_t deepest_checkpoint(const Node* node, int position) const;
+  int64_t worth(const Checkpoint& checkpoint) const;
+  void free_checkpoints_behind(Node* node, int end);
   bool check_node(const Node& node, std::vector<int32_t>* owners, std::string* error) const;
 
   const int page_tokens_;
@@ -105,6 +137,11 @@ class PrefixCache {
   uint64_t clock_ = 0;
   uint64_t next_id_ = 0;
   int64_t evicted_ = 0;
+
+  std::vector<Checkpoint> checkpoints_;
+  std::vector<int32_t> free_checkpoints_;
+  int64_t given_up_ = 0;  // worth of the last checkpoint given up
+  int64_t evicted_checkpoints_ = 0;
 };
 
 }  // namespace fimd

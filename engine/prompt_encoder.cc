@@ -56,10 +56,16 @@ Result<EncodedPrompt> PromptEncoder::encode(const Prompt& prompt, bool heal) {
       const Ids ids = segment(part.text);
       encoded.ids.insert(encoded.ids.end(), ids->begin(), ids->end());
       last_text = ids->size();
+      const auto end = static_cast<int>(encoded.ids.size());
+      encoded.segments.push_back({end - static_cast<int>(last_text), end});
     }
   }
   if (encoded.ids.empty()) {
     return Error{ErrorCode::kInvalidArgument, "the prompt is empty"};
+  }
+  if (last_text == 0) {  // what is typed will begin here
+    const auto end = static_cast<int>(encoded.ids.size());
+    encoded.segments.push_back({end, end});
   }
   if (!heal || last_text == 0) return encoded;
 

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/checkpoint_plan.h"
 #include "engine/generator.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "support/result.h"
@@ -25,6 +26,7 @@ struct EncodedPrompt {
   std::vector<TokenId> ids;
   std::string healed;  // bytes taken back from the end: the generation must begin with them
   std::vector<TokenId> taken_back;
+  std::vector<TokenRange> segments;  // of text, before healing; empty where nothing is typed yet
 };
 
 class PromptEncoder {

@@ -33,12 +33,19 @@ Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, PromptEncoder
         limited.context_length =
             static_cast<int>(std::min<int64_t>(options.context_length, capacity));
         limited.prefill_chunk = std::clamp(options.prefill_chunk, 1, backend.max_batch_tokens());
+        // One prompt must not turn all others out.
+        limited.checkpoints.most =
+            std::clamp(backend.state().n_checkpoints / 2, 1, std::max(options.checkpoints.most, 1));
         return limited;
       }()),
       geometry_(backend.kv()),
-      cache_(geometry_.page_tokens, geometry_.n_pages),
+      states_(backend.state()),
+      cache_(geometry_.page_tokens, geometry_.n_pages,
+             states_.n_slots > 0 ? states_.n_checkpoints : 0),
       ms_per_token_(options.ms_per_token) {
   status_.kv_bytes_budget = geometry_.page_bytes * geometry_.n_pages;
+  status_.state_bytes_budget = states_.checkpoint_bytes * states_.n_checkpoints;
+  for (int32_t slot = states_.n_slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
 }
 
 Scheduler::~Scheduler() { stop(); }
@@ -146,6 +153,10 @@ void Scheduler::start(SequencePtr owned) {
   sequence.tokens = std::move(encoded->ids);
   sequence.taken_back = std::move(encoded->taken_back);
   sequence.prompt_tokens = static_cast<int>(sequence.tokens.size());
+  if (states_.n_slots > 0) {
+    sequence.checkpoints =
+        plan_checkpoints(options_.checkpoints, encoded->segments, sequence.prompt_tokens);
+  }
   sequence.stats.prompt_tokens = sequence.prompt_tokens;
   for (const std::string& name : params.stop_controls) {
     const auto id = tokenizer_.control_id(name);
@@ -172,6 +183,7 @@ void Scheduler::drop_cancelled() {
   for (const auto& sequence : sequences_) {
     if (sequence->done || !sequence->ticket->cancelled) continue;
     keep_in_cache(*sequence);
+    keep_state(*sequence);
     end(*sequence,
         Error{ErrorCode::kCancelled,
               sequence->ticket->superseded ? "superseded by a newer request" : "cancelled"});
@@ -197,7 +209,7 @@ bool Scheduler::plan() {
   for (const auto& owned : sequences_) {
     Sequence& sequence = *owned;
     if (!may_run(sequence) || sequence.planned > 0 || budget <= 0) continue;
-    const int cached = cache_.matched_length(sequence.tokens);
+    const int cached = cache_.matched_length(sequence.known());
     if (sequence.admitted && cached > sequence.computed + 1) {
       give_up_pages(sequence);  // while it waited, another has read more of the same prompt
     }
@@ -229,17 +241,22 @@ bool Scheduler::admit(Sequence& sequence) {
                                              std::max(sequence.request.params.max_tokens, 0) + 1);
   const auto pages = static_cast<int>((most + geometry_.page_tokens - 1) / geometry_.page_tokens);
   sequence.promised_pages = pages + 1;
-  if (promised_pages_ + sequence.promised_pages > geometry_.n_pages && !make_room_for(sequence)) {
-    return false;
-  }
-  // A sequence that generates must compute at least its last token, to have logits.
-  std::span<const TokenId> known(sequence.tokens);
-  if (sequence.generates()) known = known.first(known.size() - 1);
-  PrefixCache::Match match = cache_.match(known);
+  if (!has_room_for(sequence) && !make_room_for(sequence)) return false;
+  PrefixCache::Match match = cache_.match(sequence.known());
   sequence.pages = std::move(match.pages);
   sequence.computed = match.length;
   sequence.admitted = true;
   promised_pages_ += sequence.promised_pages;
+  if (states_.n_slots > 0) {
+    sequence.slot = free_slots_.back();
+    free_slots_.pop_back();
+    sequence.resumable = match.length;
+    if (match.checkpoint >= 0) {
+      backend_.restore_state(match.checkpoint, sequence.slot);
+    } else {
+      backend_.clear_state(sequence.slot);
+    }
+  }
   const int in_last_page = sequence.computed % geometry_.page_tokens;
   if (in_last_page != 0) {
     const auto copy = cache_.allocate();
@@ -269,6 +286,13 @@ void Scheduler::give_up_pages(Sequence& sequence) {
   sequence.computed = 0;
   if (sequence.admitted) promised_pages_ -= sequence.promised_pages;
   sequence.admitted = false;
+  if (sequence.slot >= 0) free_slots_.push_back(sequence.slot);
+  sequence.slot = -1;
+}
+
+bool Scheduler::has_room_for(const Sequence& sequence) const {
+  return promised_pages_ + sequence.promised_pages <= geometry_.n_pages &&
+         (states_.n_slots == 0 || !free_slots_.empty());
 }
 
 /// Background sequences give their pages up for an interactive one; they start again from what the
@@ -278,10 +302,11 @@ bool Scheduler::make_room_for(const Sequence& sequence) {
     for (const auto& other : sequences_) {
       if (other->done || other->interactive() || !other->admitted) continue;
       keep_in_cache(*other);
+      keep_state(*other);
       give_up_pages(*other);
     }
   }
-  return promised_pages_ + sequence.promised_pages <= geometry_.n_pages;
+  return has_room_for(sequence);
 }
 
 bool Scheduler::extend_pages(Sequence& sequence, int end) {
@@ -327,6 +352,9 @@ void Scheduler::run() {
     if (sequence->generates() && sequence->planned == sequence->remaining()) {
       input.samples = {&sequence->sample, 1};
     }
+    plan_saves(*sequence);
+    input.slot = std::max(sequence->slot, 0);
+    input.saves = sequence->saves;
     samples += input.samples.size();
     tokens += input.tokens.size();
     inputs_.push_back(input);
@@ -341,7 +369,11 @@ void Scheduler::run() {
         ms_per_token_ > 0 ? ms_per_token_ + kWeightOfNew * (per_token - ms_per_token_) : per_token;
   }
   if (!status.ok()) {
-    for (Sequence* sequence : planned_) fail(*sequence, status.error());
+    for (Sequence* sequence : planned_) {
+      for (const StateSave& save : sequence->saves) cache_.drop_checkpoint(save.checkpoint);
+      sequence->saves.clear();
+      fail(*sequence, status.error());
+    }
     return;
   }
   std::span<const Sampled> left(sampled_);
@@ -350,6 +382,51 @@ void Scheduler::run() {
     advance(*planned_[i], left.first(n));
     left = left.subspan(n);
   }
+}
+
+/// Chooses where the coming pass leaves checkpoints of a sequence's state.
+void Scheduler::plan_saves(Sequence& sequence) {
+  if (sequence.slot < 0) return;
+  const int end = sequence.computed + sequence.planned;
+  const auto save_at = [&](int position) {
+    if (cache_.has_checkpoint(std::span(sequence.tokens).first(static_cast<size_t>(position)))) {
+      return;
+    }
+    if (const auto id = cache_.allocate_checkpoint()) {
+      sequence.saves.push_back({position - sequence.computed, *id});
+    }
+  };
+  for (const int position : sequence.checkpoints) {
+    if (position > sequence.computed && position <= end) save_at(position);
+  }
+  // Multiples, as a suggestion that is made again says the same.
+  const int spacing = options_.checkpoints.generated_spacing;
+  const int first = std::max(sequence.computed, sequence.prompt_tokens) / spacing + 1;
+  for (int position = first * spacing; position <= end; position += spacing) save_at(position);
+}
+
+void Scheduler::keep_saves(Sequence& sequence) {
+  if (sequence.saves.empty()) return;
+  keep_in_cache(sequence);
+  const int before = sequence.computed - sequence.planned;
+  for (const StateSave& save : sequence.saves) {
+    sequence.resumable = before + save.after;
+    cache_.keep_checkpoint(
+        std::span(sequence.tokens).first(static_cast<size_t>(sequence.resumable)), save.checkpoint);
+  }
+  sequence.saves.clear();
+}
+
+/// Of a sequence that ends before its time: whoever comes next should not read all that again.
+void Scheduler::keep_state(Sequence& sequence) {
+  if (sequence.slot < 0) return;
+  if (sequence.computed - sequence.resumable < options_.checkpoints.least_gap) return;
+  const auto id = cache_.allocate_checkpoint();
+  if (!id) return;
+  backend_.save_state(sequence.slot, *id);
+  cache_.keep_checkpoint(std::span(sequence.tokens).first(static_cast<size_t>(sequence.computed)),
+                         *id);
+  sequence.resumable = sequence.computed;
 }
 
 void Scheduler::advance(Sequence& sequence, std::span<const Sampled> samples) {
@@ -362,6 +439,7 @@ void Scheduler::advance(Sequence& sequence, std::span<const Sampled> samples) {
     sequence.stats.prefill_ms = sequence.since_submit.elapsed_ms() - sequence.started_ms;
     keep_in_cache(sequence);  // so that others can begin where this one is
   }
+  keep_saves(sequence);
   sequence.planned = 0;
   if (!samples.empty()) {
     if (sequence.stats.decoded_tokens == 0) {
@@ -509,6 +587,7 @@ void Scheduler::update_status() {
   status_.active_requests = active;
   status_.queued_requests = queued + static_cast<int>(mail_.size());
   status_.kv_bytes_used = geometry_.page_bytes * cache_.used_pages();
+  status_.state_bytes_used = states_.checkpoint_bytes * cache_.used_checkpoints();
 }
 
 }  // namespace fimd

@@ -14,6 +14,8 @@
 //   its cached prefix when its turn comes, so it finds what the prompts before it have computed.
 // - A sequence is admitted when the pages it may come to need are not promised to others; what it
 //   has computed stays in the prefix cache when it ends, however it ends.
+// - With a recurrent model, a sequence also needs a state slot, and passes leave checkpoints of its
+//   state in the cache: where checkpoint_plan.h says, and while it generates.
 //
 // Thread: submit, cancel, status and wait from any thread; step and stop from one.
 #pragma once
@@ -41,6 +43,7 @@ struct SchedulerOptions {
   int context_length = 0;   // tokens a sequence may have
   int prefill_chunk = 128;  // tokens of a prompt in one step, at most
   double ms_per_token = 0;  // of reading prompts, a first estimate; 0: not known
+  CheckpointPlan checkpoints;
 };
 
 class Scheduler {
@@ -79,7 +82,11 @@ class Scheduler {
   bool plan();
   bool admit(Sequence& sequence);
   void give_up_pages(Sequence& sequence);
+  bool has_room_for(const Sequence& sequence) const;
   bool make_room_for(const Sequence& sequence);
+  void plan_saves(Sequence& sequence);
+  void keep_saves(Sequence& sequence);
+  void keep_state(Sequence& sequence);
   bool extend_pages(Sequence& sequence, int end);
   int chunk_for(const Sequence& sequence) const;
   bool plan_input(Sequence& sequence, int n_tokens);
@@ -101,11 +108,13 @@ class Scheduler {
   PromptEncoder& encoder_;
   const SchedulerOptions options_;
   const KvGeometry geometry_;
+  const StateGeometry states_;
 
   // The engine thread's.
   PrefixCache cache_;
   std::vector<SequencePtr> sequences_;  // oldest first
   int promised_pages_ = 0;
+  std::vector<int32_t> free_slots_;
   double ms_per_token_;  // of reading prompts, smoothed; 0: not known yet
   std::vector<Sequence*> planned_;
   std::vector<StepInput> inputs_;

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "engine/backend.h"
 #include "engine/generator.h"
 #include "engine/sampler.h"
 #include "engine/text_stream.h"
@@ -38,6 +40,12 @@ struct Sequence {
   int promised_pages = 0;
   int planned = 0;  // tokens in the coming forward pass
 
+  // Of models with recurrent layers.
+  int32_t slot = -1;             // holds the state after `computed` tokens
+  std::vector<int> checkpoints;  // positions of the prompt to keep the state at, ascending
+  std::vector<StateSave> saves;  // in the coming forward pass
+  int resumable = 0;             // the cache has the state at this position
+
   std::optional<TextStream> stream;
   std::vector<TokenId> taken_back;  // what healing removed from the prompt
   std::vector<TokenId> allowed;     // for healing
@@ -52,6 +60,11 @@ struct Sequence {
 
   bool generates() const { return request.params.max_tokens > 0 && request.sink != nullptr; }
   bool interactive() const { return request.priority == Priority::kInteractive; }
+  /// The tokens whose keys, values and state a cache may supply: one that generates must compute at
+  /// least its last token, to have logits.
+  std::span<const TokenId> known() const {
+    return std::span(tokens).first(tokens.size() - (generates() ? 1 : 0));
+  }
   int remaining() const { return static_cast<int>(tokens.size()) - computed; }
 };
 
