@@ -16,7 +16,8 @@ std::vector<int> plan_checkpoints(const CheckpointPlan& plan, std::span<const To
   };
   // Not the end itself: a prompt that comes again must compute a token to have logits.
   choose(n_tokens - 1, 1);
-  if (!segments.empty()) choose(segments.back().begin, 1);
+  // Where the last segment begins, as seen from a prompt that ends there.
+  if (!segments.empty()) choose(segments.back().begin - 1, 1);
   choose(n_tokens - 1 - plan.backspace, plan.backspace);
   for (size_t i = segments.size(); i-- > 0;) {
     const TokenRange& segment = segments[i];

@@ -81,9 +81,14 @@ PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens) {
     match.checkpoint = deepest_checkpoint(found.node, found.length);
     found.length = 0;
     if (match.checkpoint >= 0) {
-      Checkpoint& used = checkpoints_[static_cast<size_t>(match.checkpoint)];
-      found.length = used.position;
-      used.base = given_up_;
+      found.length = checkpoint(match.checkpoint).position;
+      // Those before it too: they are what is left if the next edit is further up.
+      for (const Node* node = found.node; node != nullptr; node = node->parent) {
+        for (const int32_t id : node->checkpoints) {
+          Checkpoint& kept = checkpoints_[static_cast<size_t>(id)];
+          if (kept.position <= found.length) kept.base = given_up_;
+        }
+      }
     }
   }
   match.length = found.length;

@@ -100,8 +100,8 @@ class PrefixCache {
     Node* node = nullptr;  // null: free, or being filled
     int position = 0;
     /// The greedy-dual rule: a thing is worth what it costs to make again, here the tokens since
-    /// the checkpoint before it, on top of the worth of the last one given up when it was last
-    /// used. So cheap ones go soon, dear ones after a while of not being used.
+    /// the checkpoint before it, on top of the worth of the last one given up when it, or one
+    /// behind it, was last used. So cheap ones go soon, dear ones after a while of not being used.
     int64_t base = 0;
   };
   struct OlderFirst {

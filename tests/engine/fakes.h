@@ -93,16 +93,19 @@ class FakeTokenizer final : public Tokenizer {
 using FakeModel = std::function<std::vector<float>(std::span<const TokenId>)>;
 
 /// Keeps each sequence's tokens in its pages, as a device keeps keys and values there, and checks
-/// that the pages it is given hold what they must.
+/// that the pages it is given hold what they must. With states, likewise in slots and checkpoints.
 class FakeBackend final : public Backend {
  public:
   FakeBackend(const Tokenizer& tokenizer, FakeModel model, int page_tokens = 4, int n_pages = 200,
-              int max_batch = 64)
+              int max_batch = 64, StateGeometry states = {})
       : model_(std::move(model)),
         sampler_(TokenMask(tokenizer, tokenizer.vocab_size())),
         geometry_{page_tokens, n_pages, 100},
         max_batch_(max_batch),
-        slots_(static_cast<size_t>(page_tokens) * static_cast<size_t>(n_pages), -1) {}
+        slots_(static_cast<size_t>(page_tokens) * static_cast<size_t>(n_pages), -1),
+        states_(states),
+        slot_states_(static_cast<size_t>(states.n_slots), kGarbage),
+        checkpoints_(static_cast<size_t>(states.n_checkpoints), kGarbage) {}
 
   std::string name() const override { return "fake"; }
   KvGeometry kv() const override { return geometry_; }
@@ -126,6 +129,7 @@ class FakeBackend final : public Backend {
         sequence.push_back(slot(input.pages, p));
         CHECK(sequence.back() >= 0);
       }
+      advance_state(input, sequence);
       REQUIRE(input.samples.size() <= input.tokens.size());
       const size_t first_sample = input.tokens.size() - input.samples.size();
       for (size_t i = 0; i < input.tokens.size(); ++i) {
@@ -152,6 +156,17 @@ class FakeBackend final : public Backend {
     ++copies;
   }
 
+  StateGeometry state() const override { return states_; }
+  void clear_state(int32_t slot) override { slot_states_.at(static_cast<size_t>(slot)).clear(); }
+  void restore_state(int32_t checkpoint, int32_t slot) override {
+    slot_states_.at(static_cast<size_t>(slot)) = checkpoints_.at(static_cast<size_t>(checkpoint));
+    ++restores;
+  }
+  void save_state(int32_t slot, int32_t checkpoint) override {
+    checkpoints_.at(static_cast<size_t>(checkpoint)) = slot_states_.at(static_cast<size_t>(slot));
+    ++saves;
+  }
+
   std::span<const float> logits(size_t i) const override { return logits_[i]; }
 
   std::function<void()> before_forward;
@@ -159,6 +174,8 @@ class FakeBackend final : public Backend {
   int passes = 0;
   int tokens = 0;
   int copies = 0;
+  int restores = 0;
+  int saves = 0;
   int largest_pass = 0;
   size_t last_batch = 0;
 
@@ -172,11 +189,38 @@ class FakeBackend final : public Backend {
     return at(pages[page], p % geometry_.page_tokens);
   }
 
+  /// A state is the tokens it has seen.
+  using State = std::vector<TokenId>;
+  inline static const State kGarbage = {-7};
+
+  void advance_state(const StepInput& input, const State& before) {
+    if (states_.n_slots == 0) {
+      CHECK(input.saves.empty());
+      return;
+    }
+    State& state = slot_states_.at(static_cast<size_t>(input.slot));
+    CHECK(state == before);
+    int after = 0;
+    for (const StateSave& save : input.saves) {
+      CHECK(save.after > after);
+      REQUIRE(save.after <= static_cast<int>(input.tokens.size()));
+      after = save.after;
+      State& to = checkpoints_.at(static_cast<size_t>(save.checkpoint));
+      to = state;
+      to.insert(to.end(), input.tokens.begin(), input.tokens.begin() + after);
+      ++saves;
+    }
+    state.insert(state.end(), input.tokens.begin(), input.tokens.end());
+  }
+
   FakeModel model_;
   Sampler sampler_;
   KvGeometry geometry_;
   int max_batch_;
   std::vector<TokenId> slots_;
+  StateGeometry states_;
+  std::vector<State> slot_states_;
+  std::vector<State> checkpoints_;
   std::vector<std::vector<float>> logits_;
 };
 

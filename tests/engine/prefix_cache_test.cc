@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <random>
 
 namespace fimd {
@@ -204,6 +205,156 @@ TEST_CASE("random traces agree with a naive model") {
     cache.clear();
     CHECK(cache.free_pages() == n_pages);
     CHECK(cache.check() == "");
+  }
+}
+
+// ---- Checkpoints ----
+
+/// A cache and what its checkpoints hold: the tokens their state has seen.
+struct Recurrent {
+  Recurrent(int n_pages, int n_checkpoints)
+      : cache(4, n_pages, n_checkpoints),
+        slots(4, n_pages),
+        states(static_cast<size_t>(n_checkpoints)) {}
+
+  /// Runs a sequence that leaves checkpoints at `at`, and returns where it resumed.
+  int run(const Tokens& tokens, const std::vector<size_t>& at) {
+    int matched = 0;
+    const auto user = begin(cache, slots, tokens, &matched);
+    REQUIRE(user.has_value());
+    cache.insert(tokens, user->pages);
+    for (const size_t position : at) {
+      if (static_cast<int>(position) <= matched) continue;
+      const Tokens seen(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(position));
+      if (cache.has_checkpoint(seen)) continue;
+      const auto id = cache.allocate_checkpoint();
+      REQUIRE(id.has_value());
+      states[static_cast<size_t>(*id)] = seen;
+      cache.keep_checkpoint(seen, *id);
+    }
+    for (const int32_t page : user->pages) cache.release(page);
+    CHECK(cache.check() == "");
+    return matched;
+  }
+  bool has(const Tokens& tokens) const { return cache.has_checkpoint(tokens); }
+
+  PrefixCache cache;
+  Slots slots;
+  std::vector<Tokens> states;
+};
+
+Tokens numbers(int n, int from = 0) {
+  Tokens tokens(static_cast<size_t>(n));
+  std::iota(tokens.begin(), tokens.end(), from);
+  return tokens;
+}
+
+TEST_CASE("a match ends at the deepest checkpoint of its path") {
+  Recurrent r(100, 10);
+  CHECK(r.run(numbers(20), {5, 12}) == 0);
+  CHECK(r.run(numbers(20), {}) == 12);
+  Tokens branch = numbers(9);
+  branch.push_back(99);
+  CHECK(r.run(branch, {9}) == 5);  // splits the node between the two
+  CHECK(r.run(branch, {}) == 9);
+  CHECK(r.run(numbers(4), {}) == 0);
+  CHECK(r.run(numbers(12), {}) == 12);
+  CHECK(r.cache.matched_length(numbers(11)) == 9);
+  CHECK(r.cache.used_checkpoints() == 3);
+  r.cache.clear();
+  CHECK(r.cache.used_checkpoints() == 0);
+}
+
+TEST_CASE("a checkpoint that the cache has, or cannot have, is free again") {
+  Recurrent r(100, 2);
+  r.run(numbers(20), {10});
+  const auto id = r.cache.allocate_checkpoint();
+  REQUIRE(id.has_value());
+  r.cache.keep_checkpoint(numbers(10), *id);
+  CHECK(r.cache.used_checkpoints() == 1);
+  const auto other = r.cache.allocate_checkpoint();
+  REQUIRE(other.has_value());
+  r.cache.keep_checkpoint(numbers(21), *other);
+  CHECK(r.cache.used_checkpoints() == 1);
+  const auto a = r.cache.allocate_checkpoint();
+  const auto b = r.cache.allocate_checkpoint();  // takes that of numbers(10)
+  REQUIRE(a.has_value());
+  REQUIRE(b.has_value());
+  CHECK_FALSE(r.cache.allocate_checkpoint().has_value());
+  r.cache.drop_checkpoint(*a);
+  r.cache.drop_checkpoint(*b);
+  CHECK(r.cache.matched_length(numbers(20)) == 0);
+}
+
+TEST_CASE("the checkpoint that is cheapest to make again goes first") {
+  Recurrent r(1000, 3);
+  r.run(numbers(100), {80, 84, 95});
+  r.run(numbers(50, 1000), {40});
+  CHECK_FALSE(r.has(numbers(84)));  // four tokens behind the one before it
+  CHECK(r.has(numbers(80)));
+  CHECK(r.has(numbers(95)));
+  r.run(numbers(30, 2000), {25});
+  CHECK_FALSE(r.has(numbers(95)));  // now 15 tokens
+  CHECK(r.has(numbers(80)));
+}
+
+TEST_CASE("a dear checkpoint that nobody uses goes in the end, one in use stays") {
+  Recurrent r(4000, 4);
+  r.run(numbers(300), {250});
+  r.run(numbers(300, 5000), {250});
+  for (int i = 0; i < 40; ++i) {
+    CHECK(r.run(numbers(300, 5000), {}) == 250);
+    r.run(numbers(40, 10000 + 100 * i), {30});
+  }
+  CHECK_FALSE(r.has(numbers(250)));
+  CHECK(r.has(numbers(250, 5000)));
+}
+
+TEST_CASE("random traces with checkpoints agree with a naive model") {
+  for (uint32_t seed = 0; seed < 30; ++seed) {
+    std::mt19937 random(seed);
+    const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
+    const bool plenty = seed % 3 == 0;
+    Recurrent r(plenty ? 4000 : 30 + static_cast<int>(below(40)),
+                plenty ? 3000 : 1 + static_cast<int>(below(12)));
+    std::vector<Tokens> seen = {{}};
+    std::vector<Tokens> kept = {{}};
+    for (int step = 0; step < 250; ++step) {
+      const Tokens& old = seen[below(seen.size())];
+      Tokens tokens(old.begin(), old.begin() + static_cast<ptrdiff_t>(below(old.size() + 1)));
+      for (size_t more = below(12); more > 0; --more)
+        tokens.push_back(static_cast<TokenId>(below(3)));
+      if (tokens.size() > 60) tokens.resize(60);
+      size_t expected = 0;
+      for (const Tokens& prefix : kept) {
+        if (common_prefix(prefix, tokens) == prefix.size()) {
+          expected = std::max(expected, prefix.size());
+        }
+      }
+      std::vector<size_t> at;
+      for (size_t i = 0; i < tokens.size(); ++i) {
+        if (below(8) == 0) at.push_back(i + 1);
+      }
+      const PrefixCache::Match match = r.cache.match(tokens);
+      for (const int32_t page : match.pages) r.cache.release(page);
+      if (match.checkpoint >= 0) {
+        const Tokens& state = r.states[static_cast<size_t>(match.checkpoint)];
+        CHECK(state.size() == static_cast<size_t>(match.length));
+        CHECK(common_prefix(state, tokens) == state.size());
+      }
+      const auto resumed = static_cast<size_t>(r.run(tokens, at));
+      CHECK(resumed == static_cast<size_t>(match.length));
+      if (plenty) CHECK(resumed == expected);
+      CHECK(resumed <= expected);
+      seen.push_back(tokens);
+      for (const size_t n : at) {
+        if (n <= resumed) continue;
+        kept.emplace_back(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(n));
+      }
+    }
+    if (!plenty) CHECK(r.cache.evicted_checkpoints() > 0);
+    r.cache.clear();
+    CHECK(r.cache.used_checkpoints() == 0);
   }
 }
 

@@ -14,15 +14,18 @@
 namespace fimd {
 namespace {
 
-/// Passes everything on to a real backend, remembers which tokens each page holds, and checks the
-/// logits of every sample against a second backend that computes the sequence from nothing.
+/// Passes everything on to a real backend, remembers which tokens each page holds and each state
+/// has seen, and checks the logits of every sample against a second backend that computes the
+/// sequence from nothing.
 class CheckingBackend final : public Backend {
  public:
   CheckingBackend(Backend& warm, Backend& cold)
       : warm_(warm),
         cold_(cold),
         tokens_(static_cast<size_t>(warm.kv().n_pages) *
-                static_cast<size_t>(warm.kv().page_tokens)) {}
+                static_cast<size_t>(warm.kv().page_tokens)),
+        slots_(static_cast<size_t>(warm.state().n_slots)),
+        checkpoints_(static_cast<size_t>(warm.state().n_checkpoints)) {}
 
   std::string name() const override { return "checking"; }
   KvGeometry kv() const override { return warm_.kv(); }
@@ -32,6 +35,20 @@ class CheckingBackend final : public Backend {
   void copy_page(int32_t from, int32_t to, int n_tokens) override {
     warm_.copy_page(from, to, n_tokens);
     for (int i = 0; i < n_tokens; ++i) at(to, i) = at(from, i);
+  }
+
+  StateGeometry state() const override { return warm_.state(); }
+  void clear_state(int32_t slot) override {
+    warm_.clear_state(slot);
+    slots_[static_cast<size_t>(slot)].clear();
+  }
+  void restore_state(int32_t checkpoint, int32_t slot) override {
+    warm_.restore_state(checkpoint, slot);
+    slots_[static_cast<size_t>(slot)] = checkpoints_[static_cast<size_t>(checkpoint)];
+  }
+  void save_state(int32_t slot, int32_t checkpoint) override {
+    warm_.save_state(slot, checkpoint);
+    checkpoints_[static_cast<size_t>(checkpoint)] = slots_[static_cast<size_t>(slot)];
   }
 
   Status forward(std::span<const StepInput> batch, std::span<Sampled> outputs) override {
@@ -45,6 +62,15 @@ class CheckingBackend final : public Backend {
             at(input.pages[static_cast<size_t>(p / kv().page_tokens)], p % kv().page_tokens);
         if (p >= input.first) slot = input.tokens[static_cast<size_t>(p - input.first)];
         sequence.push_back(slot);
+      }
+      if (!slots_.empty()) {
+        std::vector<TokenId>& slot = slots_[static_cast<size_t>(input.slot)];
+        slot.insert(slot.end(), input.tokens.begin(), input.tokens.end());
+        CHECK(slot == sequence);
+        for (const StateSave& save : input.saves) {
+          checkpoints_[static_cast<size_t>(save.checkpoint)].assign(
+              sequence.begin(), sequence.begin() + input.first + save.after);
+        }
       }
       for (size_t k = 0; k < input.samples.size(); ++k) check(sequence, warm_.logits(sample++));
     }
@@ -64,6 +90,7 @@ class CheckingBackend final : public Backend {
     std::vector<int32_t> pages(sequence.size() / static_cast<size_t>(cold_.kv().page_tokens) + 1);
     std::iota(pages.begin(), pages.end(), 0);
     const SampleSpec spec;
+    cold_.clear_state(0);
     StepInput input;
     input.tokens = sequence;
     input.pages = pages;
@@ -80,6 +107,8 @@ class CheckingBackend final : public Backend {
   Backend& warm_;
   Backend& cold_;
   std::vector<TokenId> tokens_;
+  std::vector<std::vector<TokenId>> slots_;
+  std::vector<std::vector<TokenId>> checkpoints_;
 };
 
 /// A text with a cursor, edited at random.
@@ -136,8 +165,13 @@ class Editor {
   size_t cursor_ = 30;
 };
 
-/// Returns how many pages were evicted.
-int64_t run_traces(const std::string& name, int64_t kv_bytes) {
+struct Evicted {
+  int64_t pages = 0;
+  int64_t checkpoints = 0;
+};
+
+Evicted run_traces(const std::string& name, int64_t kv_bytes,
+                   int64_t checkpoint_bytes = int64_t{8} << 20) {
   auto file = GgufFile::open("tests/fixtures/" + name + ".gguf");
   REQUIRE(file.ok());
   const auto spec = read_model_spec(**file);
@@ -145,9 +179,14 @@ int64_t run_traces(const std::string& name, int64_t kv_bytes) {
   const auto tokenizer = load_gguf_tokenizer(**file);
   REQUIRE(tokenizer.ok());
   const TokenMask mask(**tokenizer, spec->vocab);
-  const auto warm = CpuBackend::make(
-      *spec, mask, {.threads = 2, .kv_bytes = kv_bytes, .page_tokens = 8, .max_batch_tokens = 60},
-      nullptr);
+  const auto warm = CpuBackend::make(*spec, mask,
+                                     {.threads = 2,
+                                      .kv_bytes = kv_bytes,
+                                      .page_tokens = 8,
+                                      .max_batch_tokens = 60,
+                                      .state_slots = 3,
+                                      .checkpoint_bytes = checkpoint_bytes},
+                                     nullptr);
   const auto cold =
       CpuBackend::make(*spec, mask, {.kv_bytes = 4 << 20, .max_batch_tokens = 500}, nullptr);
   REQUIRE(warm.ok());
@@ -188,18 +227,22 @@ int64_t run_traces(const std::string& name, int64_t kv_bytes) {
   CHECK(backend.worst < 0.02);  // of logits of about 1; the KV cache is in half precision
   CHECK(backend.samples > 100);
   CHECK(reused > computed);
-  return scheduler.cache().evicted_pages();
+  return {scheduler.cache().evicted_pages(), scheduler.cache().evicted_checkpoints()};
 }
 
 TEST_CASE("random editing sessions: logits after reuse equal those of a cold run") {
-  for (const char* name : {"qwen2-tiny", "qwen3-tiny", "llama-tiny"}) {
+  for (const char* name :
+       {"qwen2-tiny", "qwen3-tiny", "llama-tiny", "qwen35-tiny", "qwen35-plain-tiny"}) {
     CAPTURE(name);
-    CHECK(run_traces(name, 4 << 20) == 0);
+    CHECK(run_traces(name, 8 << 20).pages == 0);
   }
 }
 
 TEST_CASE("the same with a cache so small that it evicts all the time") {
-  CHECK(run_traces("qwen2-tiny", 250000) > 0);
+  CHECK(run_traces("qwen2-tiny", 250000).pages > 0);
+  const Evicted both = run_traces("qwen35-tiny", 250000, 200000);
+  CHECK(both.pages > 0);
+  CHECK(both.checkpoints > 0);
 }
 
 }  // namespace
