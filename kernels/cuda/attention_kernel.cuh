@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/attention_plan.h"
+#include "kernels/cuda/launch.h"
 
 namespace fimd::cuda::attention_detail {
 
@@ -267,8 +268,14 @@ __global__ void __launch_bounds__(C::kThreads)
   constexpr int kDimTiles = C::kDim / 8;
   constexpr int kKeyTiles = C::kWarpKeys / 8;
   extern __shared__ __align__(1024) char shared[];
+  pdl_trigger();
+  // Few rows: tiles of keys older than this step are fetched while rope_append runs (see there).
+  if constexpr (!C::kQueryInRegisters) pdl_wait();
   Work work;
-  if (!find_work<C>(args, work)) return;
+  if (!find_work<C>(args, work)) {
+    pdl_wait();
+    return;
+  }
 
   const AttentionParams& p = args.params;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -295,6 +302,16 @@ __global__ void __launch_bounds__(C::kThreads)
     copy_commit();
   };
 
+  int first_tiles = 0;
+  if constexpr (C::kQueryInRegisters) {
+    for (; first_tiles < C::kStages - 1; ++first_tiles) {
+      const int end = work.key_begin + (first_tiles + 1) * C::kKeys;
+      if (first_tiles < n_tiles && end > work.sequence.first) break;
+      copy(first_tiles);
+    }
+    pdl_wait();
+  }
+
   // Queries: fragments straight from memory, or a tile that is read again for every tile of keys.
   uint32_t q[C::kQueryInRegisters ? kDimSteps : 1][4];
   const uint32_t q_tile = tiles + C::kStages * 2 * C::kTileBytes;
@@ -320,7 +337,7 @@ __global__ void __launch_bounds__(C::kThreads)
                  p.q + query_row(args, work, wanted ? row : 0) * C::kDim + chunk * 8, wanted);
     }
   }
-  for (int tile = 0; tile < C::kStages - 1; ++tile) copy(tile);
+  for (; first_tiles < C::kStages - 1; ++first_tiles) copy(first_tiles);
 
   RowState states[C::kMTiles];
   float o[C::kMTiles][kDimTiles][4] = {};

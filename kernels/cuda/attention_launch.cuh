@@ -2,18 +2,17 @@
 #pragma once
 
 #include "kernels/cuda/attention_kernel.cuh"
+#include "kernels/cuda/launch.h"
 
 namespace fimd::cuda::attention_detail {
 
 template <class C>
-void launch(KernelArgs& args, cudaStream_t stream) {
+void launch_config(KernelArgs& args, cudaStream_t stream) {
   plan_blocks(args, C::kRows, C::kKeys);
   const dim3 grid(static_cast<unsigned>(args.n_splits),
                   static_cast<unsigned>(args.params.kv.n_kv_heads),
                   static_cast<unsigned>(args.params.n_sequences * args.m_tiles));
-  auto* kernel = attention_kernel<C>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::kSharedBytes);
-  kernel<<<grid, C::kThreads, C::kSharedBytes, stream>>>(args);
+  launch(attention_kernel<C>, grid, C::kThreads, C::kSharedBytes, stream, args);
 }
 
 }  // namespace fimd::cuda::attention_detail

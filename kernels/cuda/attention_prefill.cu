@@ -6,30 +6,30 @@ namespace fimd::cuda::attention_detail {
 void launch_verify(KernelArgs& args, cudaStream_t stream) {
   switch (args.params.kv.head_dim) {
     case 64:
-      return launch<Config<64, 1, 4, 1, 64, 3>>(args, stream);
+      return launch_config<Config<64, 1, 4, 1, 64, 3>>(args, stream);
     case 80:
-      return launch<Config<80, 1, 4, 1, 64, 3>>(args, stream);
+      return launch_config<Config<80, 1, 4, 1, 64, 3>>(args, stream);
     case 96:
-      return launch<Config<96, 1, 4, 1, 64, 3>>(args, stream);
+      return launch_config<Config<96, 1, 4, 1, 64, 3>>(args, stream);
     case 128:
-      return launch<Config<128, 1, 4, 1, 64, 3>>(args, stream);
+      return launch_config<Config<128, 1, 4, 1, 64, 3>>(args, stream);
     case 256:
-      return launch<Config<256, 1, 4, 1, 32, 2>>(args, stream);
+      return launch_config<Config<256, 1, 4, 1, 32, 2>>(args, stream);
   }
 }
 
 void launch_prefill(KernelArgs& args, cudaStream_t stream) {
   switch (args.params.kv.head_dim) {
     case 64:
-      return launch<Config<64, 2, 4, 1, 64, 2>>(args, stream);
+      return launch_config<Config<64, 2, 4, 1, 64, 2>>(args, stream);
     case 80:
-      return launch<Config<80, 2, 4, 1, 64, 2>>(args, stream);
+      return launch_config<Config<80, 2, 4, 1, 64, 2>>(args, stream);
     case 96:
-      return launch<Config<96, 2, 4, 1, 64, 2>>(args, stream);
+      return launch_config<Config<96, 2, 4, 1, 64, 2>>(args, stream);
     case 128:
-      return launch<Config<128, 2, 4, 1, 64, 2>>(args, stream);
+      return launch_config<Config<128, 2, 4, 1, 64, 2>>(args, stream);
     case 256:
-      return launch<Config<256, 1, 4, 1, 32, 2>>(args, stream);
+      return launch_config<Config<256, 1, 4, 1, 32, 2>>(args, stream);
   }
 }
 

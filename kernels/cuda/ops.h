@@ -143,9 +143,9 @@ void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& ro
                  const int32_t* pages, __half* q_out, cudaStream_t stream);
 
 /// Causal grouped-query attention of every row against all keys of its sequence (already appended).
-/// q as rope_append wrote it; page_tokens a power of two, at least 16. out: float32 (n_rows,
-/// n_heads, head_dim). window 0: unlimited, else key j is visible to query i iff i - window < j <=
-/// i.
+/// q as rope_append wrote it; if rope_append is the kernel before it, reading older keys overlaps
+/// it; page_tokens a power of two, at least 16. out: float32 (n_rows, n_heads, head_dim). window 0:
+/// unlimited, else key j is visible to query i iff i - window < j <= i.
 struct AttentionParams {
   const __half* q = nullptr;
   KvPages kv;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 
 namespace fimd::cuda {
@@ -45,6 +46,10 @@ __device__ int find_sequence(const Sequence* sequences, int n_sequences, int row
 /// Pairs below rotary_dim / 2 turn, the others are just two neighbours that are copied.
 template <int kPairs>
 __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs args) {
+  // In this order: the attention that follows may then read sequences, pages and older keys, whose
+  // writers have finished, before it waits for this kernel.
+  pdl_wait();
+  pdl_trigger();
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int row = static_cast<int>(blockIdx.x);
   const int index = find_sequence(args.sequences, args.n_sequences, row);
@@ -127,6 +132,8 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
 }
 
 __global__ void copy_page_kernel(uint4* data, int64_t from, int64_t to, int n) {
+  pdl_wait();
+  pdl_trigger();
   for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < n;
        i += static_cast<int>(gridDim.x * blockDim.x)) {
     data[to * n + i] = data[from * n + i];
@@ -147,14 +154,14 @@ void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& ro
   auto* kernel = kv.head_dim <= 64    ? rope_append_kernel<1>
                  : kv.head_dim <= 128 ? rope_append_kernel<2>
                                       : rope_append_kernel<4>;
-  kernel<<<grid, 32 * kWarps, 0, stream>>>(args);
+  launch(kernel, grid, 32 * kWarps, 0, stream, args);
 }
 
 void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream) {
   const int n = kv.n_kv_heads * kv.page_tokens * kv.head_dim / 8;
   const int blocks = std::clamp(n / 256, 1, 64);
-  copy_page_kernel<<<blocks, 256, 0, stream>>>(reinterpret_cast<uint4*>(kv.k), from, to, n);
-  copy_page_kernel<<<blocks, 256, 0, stream>>>(reinterpret_cast<uint4*>(kv.v), from, to, n);
+  launch(copy_page_kernel, blocks, 256, 0, stream, reinterpret_cast<uint4*>(kv.k), from, to, n);
+  launch(copy_page_kernel, blocks, 256, 0, stream, reinterpret_cast<uint4*>(kv.v), from, to, n);
 }
 
 }  // namespace fimd::cuda

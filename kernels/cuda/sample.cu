@@ -6,6 +6,7 @@
 // over.
 #include <algorithm>
 
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 
 namespace fimd::cuda {
@@ -101,6 +102,8 @@ __device__ void store_result(const GreedyArgs& args, const SampleRow& row, const
 }
 
 __global__ void __launch_bounds__(kThreads) greedy_kernel(const GreedyArgs args) {
+  pdl_trigger();
+  pdl_wait();
   const int index = static_cast<int>(blockIdx.y);
   const int thread = static_cast<int>(threadIdx.x);
   const SampleRow row = args.rows[index];
@@ -177,7 +180,7 @@ void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* ma
                              reinterpret_cast<unsigned*>(bytes),
                              reinterpret_cast<Part*>(bytes + kCounterBytes)};
     const auto n_rows = static_cast<unsigned>(std::min(kMaxRows, n - begin));
-    greedy_kernel<<<dim3(blocks, n_rows), kThreads, 0, stream>>>(args);
+    launch(greedy_kernel, dim3(blocks, n_rows), kThreads, 0, stream, args);
   }
 }
 

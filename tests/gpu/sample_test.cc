@@ -1,0 +1,159 @@
+#include <memory>
+#include <string>
+
+#include "engine/sampler.h"
+#include "kernels/cuda/ops.h"
+#include "tests/gpu/device_data.h"
+
+namespace fimd::cuda {
+namespace {
+
+using testing::poisoned;
+using testing::random_floats;
+using testing::to_device;
+using testing::to_host;
+
+/// A vocabulary of which about one token in eight, in runs, is a control token.
+class SomeTokens final : public Tokenizer {
+ public:
+  SomeTokens(int n, unsigned seed) {
+    std::mt19937 random(seed);
+    while (static_cast<int>(types_.size()) < n) {
+      const bool control = random() % 8 == 0;
+      const size_t run = 1 + random() % 100;
+      types_.insert(types_.end(), run, control ? TokenType::kControl : TokenType::kNormal);
+    }
+    types_.resize(static_cast<size_t>(n));
+  }
+  void encode(std::string_view, std::vector<TokenId>*) const override {}
+  std::optional<TokenId> control_id(std::string_view) const override { return std::nullopt; }
+  std::string_view bytes(TokenId) const override { return "x"; }
+  TokenType type(TokenId id) const override { return types_[static_cast<size_t>(id)]; }
+  int vocab_size() const override { return static_cast<int>(types_.size()); }
+  std::span<const TokenId> end_of_generation() const override { return {}; }
+  std::vector<std::string> control_tokens() const override { return {}; }
+  std::optional<TokenId> bos() const override { return std::nullopt; }
+  bool add_bos() const override { return false; }
+  std::vector<TokenId> compatible_with(std::string_view) const override { return {}; }
+
+ private:
+  std::vector<TokenType> types_;
+};
+
+/// Rows of logits with their lists, chosen from on the GPU and by the engine's sampler.
+struct Rows {
+  Rows(int n, int64_t vocab, unsigned seed)
+      : n(n),
+        vocab(vocab),
+        mask(SomeTokens(static_cast<int>(vocab) - 5, seed), vocab),
+        logits(random_floats(static_cast<size_t>(n * vocab), seed + 1, 4.0F)),
+        rows(static_cast<size_t>(n)),
+        specs(static_cast<size_t>(n)) {}
+
+  void add_list(int row, std::vector<TokenId> list, bool allowed) {
+    SampleRow& r = rows[static_cast<size_t>(row)];
+    (allowed ? r.allowed_begin : r.extra_begin) = static_cast<int32_t>(ids.size());
+    (allowed ? r.n_allowed : r.n_extra) = static_cast<int32_t>(list.size());
+    ids.insert(ids.end(), list.begin(), list.end());
+    lists.push_back(std::make_unique<std::vector<TokenId>>(std::move(list)));
+    SampleSpec& spec = specs[static_cast<size_t>(row)];
+    (allowed ? spec.allowed : spec.extra) = *lists.back();
+  }
+
+  float& logit(int row, TokenId id) { return logits[static_cast<size_t>(row * vocab + id)]; }
+
+  std::vector<uint32_t> bits() const {
+    std::vector<uint32_t> words(static_cast<size_t>((vocab + 31) / 32));
+    for (TokenId id = 0; id < vocab; ++id) {
+      if (mask.permitted(id)) words[static_cast<size_t>(id / 32)] |= 1U << (id % 32);
+    }
+    return words;
+  }
+
+  void check() {
+    const DeviceBuffer device_logits = to_device(logits);
+    const DeviceBuffer device_mask = to_device(bits());
+    const DeviceBuffer device_rows = to_device(rows);
+    const DeviceBuffer device_ids = to_device(ids);
+    const DeviceBuffer workspace = to_device(std::vector<char>(sample_workspace_bytes(n, vocab)));
+    const DeviceBuffer results = poisoned<SampleResult>(static_cast<size_t>(n));
+    for (int again = 0; again < 2; ++again) {
+      sample_greedy(device_logits.as<float>(), n, vocab, device_mask.as<uint32_t>(),
+                    device_rows.as<SampleRow>(), device_ids.as<int32_t>(),
+                    results.as<SampleResult>(), workspace.data(), nullptr);
+    }
+    const auto got = to_host<SampleResult>(results, static_cast<size_t>(n));
+    Sampler sampler(mask);
+    for (int i = 0; i < n; ++i) {
+      INFO("row " << i << " of " << n << ", vocabulary " << vocab);
+      SampleSpec spec = specs[static_cast<size_t>(i)];
+      spec.params.temperature = 0;
+      const std::span<const float> row(logits.data() + i * vocab, static_cast<size_t>(vocab));
+      const Sampled expected = sampler.sample(row, spec);
+      CHECK(got[static_cast<size_t>(i)].token == expected.token);
+      CHECK(got[static_cast<size_t>(i)].logprob == doctest::Approx(expected.logprob).epsilon(1e-4));
+    }
+  }
+
+  int n;
+  int64_t vocab;
+  TokenMask mask;
+  std::vector<float> logits;
+  std::vector<SampleRow> rows;
+  std::vector<SampleSpec> specs;
+  std::vector<int32_t> ids;
+  std::vector<std::unique_ptr<std::vector<TokenId>>> lists;
+};
+
+TokenId first_not_permitted(const TokenMask& mask, TokenId from) {
+  while (mask.permitted(from)) ++from;
+  return from;
+}
+
+TEST_CASE("the greedy choice is the sampler's") {
+  unsigned seed = 1;
+  for (const int64_t vocab : {int64_t{270}, int64_t{32003}, int64_t{152064}, int64_t{256000}}) {
+    for (const int n : {1, 7}) {
+      Rows rows(n, vocab, seed += 10);
+      rows.check();
+    }
+  }
+  Rows(70, 5000, 99).check();  // more rows than one launch takes
+}
+
+TEST_CASE("of equal logits the lowest id wins, permitted before extra") {
+  Rows rows(6, 20000, 3);
+  const TokenId control = first_not_permitted(rows.mask, 100);
+  const TokenId later = first_not_permitted(rows.mask, control + 1);
+  std::vector<TokenId> permitted;
+  for (TokenId id = 0; permitted.size() < 5000; ++id) {
+    if (rows.mask.permitted(id)) permitted.push_back(id);
+  }
+  for (int row = 0; row < rows.n; ++row) {
+    rows.logit(row, permitted[4900]) = rows.logit(row, permitted[700]) = 60;
+    rows.logit(row, control) = rows.logit(row, later) = 60;
+  }
+  rows.add_list(1, {later, control}, false);     // the permitted ones still win
+  rows.add_list(2, {later, control, 7}, false);  // of the extra ones, the first of the list
+  rows.logit(2, later) = rows.logit(2, control) = 61;
+  rows.add_list(3, {permitted[4900], permitted[700], control, permitted[3]}, true);
+  for (float* logit = &rows.logit(4, 0); logit <= &rows.logit(4, 19999); ++logit) {
+    *logit = logit - &rows.logit(4, 0) == permitted[0] ? -0.0F : 0.0F;
+  }
+  rows.add_list(5, {19999, -4, 1 << 30, control}, true);  // padding, and no tokens at all
+  rows.check();
+}
+
+TEST_CASE("what is not a number is never chosen") {
+  Rows rows(4, 40000, 4);
+  for (TokenId id = 0; id < rows.vocab; ++id) {
+    rows.logit(0, id) = NAN;
+    rows.logit(1, id) = -INFINITY;
+    if (id % 3 != 0) rows.logit(2, id) = NAN;
+    if (id % 1000 != 0) rows.logit(3, id) = -INFINITY;
+  }
+  rows.check();
+}
+
+}  // namespace
+}  // namespace fimd::cuda
