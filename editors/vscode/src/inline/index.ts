@@ -1,0 +1,36 @@
+import * as vscode from 'vscode';
+import { type Client, documentSelector } from '../client';
+import { Feedback } from './feedback';
+import { InlineProvider } from './provider';
+
+/** Inline suggestions, and the commands around them. */
+export function activate(
+  context: vscode.ExtensionContext,
+  client: Client,
+  log: vscode.LogOutputChannel,
+): void {
+  const feedback = new Feedback(client);
+  const provider = new InlineProvider(client, feedback, log);
+  const run = vscode.commands.executeCommand;
+  context.subscriptions.push(
+    feedback,
+    provider,
+    vscode.languages.registerInlineCompletionItemProvider(documentSelector, provider),
+    // VS Code runs it when a suggestion was accepted as a whole; its arguments are the daemon's.
+    vscode.commands.registerCommand('fimd.accepted', async (...args: unknown[]) => {
+      await client.running?.sendRequest('workspace/executeCommand', {
+        command: 'fimd.accepted',
+        arguments: args,
+      });
+    }),
+    vscode.commands.registerCommand('fimd.trigger', async () => {
+      await run('editor.action.inlineSuggest.trigger');
+    }),
+    // Where a suggestion was extended, VS Code believes to have asked for others already.
+    vscode.commands.registerCommand('fimd.cycle', async () => {
+      await run('editor.action.inlineSuggest.hide');
+      await run('editor.action.inlineSuggest.trigger');
+      await run('editor.action.inlineSuggest.showNext');
+    }),
+  );
+}

@@ -1,0 +1,88 @@
+import * as vscode from 'vscode';
+import type { Client } from '../client';
+import { isEnabled } from '../settings';
+import type { Switch } from '../switch';
+import { details, stateText } from './status';
+
+interface Entry extends vscode.QuickPickItem {
+  run?: () => unknown;
+}
+
+const command = (name: string) => () => vscode.commands.executeCommand(name);
+const separator = (label: string): Entry => ({ label, kind: vscode.QuickPickItemKind.Separator });
+
+function switches(toggle: Switch): Entry[] {
+  const entries: Entry[] = [];
+  const add = (where: string, on: boolean, target: vscode.ConfigurationTarget, language?: string) =>
+    entries.push({
+      label: `${on ? '$(circle-slash) Switch off' : '$(zap) Switch on'} ${where}`,
+      run: () => toggle.set(!on, target, language),
+    });
+  const document = vscode.window.activeTextEditor?.document;
+  const { Global, Workspace } = vscode.ConfigurationTarget;
+  add('everywhere', isEnabled(), Global);
+  if (vscode.workspace.workspaceFolders) add('in this workspace', isEnabled(), Workspace);
+  if (document) {
+    const id = document.languageId;
+    add(`for the language ${id}`, isEnabled(document), Global, id);
+  }
+  return entries;
+}
+
+function snoozes(toggle: Switch): Entry[] {
+  if (toggle.snoozedMinutes > 0) {
+    return [{ label: '$(bell) Wake up', description: `${toggle.snoozedMinutes} min left`, run: () => toggle.wake() }];
+  }
+  return [{ label: '$(bell-slash) Snooze…', run: command('fimd.snooze') }];
+}
+
+async function show(client: Client, toggle: Switch): Promise<void> {
+  const facts = details(client.status)
+    .filter(([label]) => label !== 'Message')
+    .map(([, value]) => value);
+  const entries: Entry[] = [
+    ...switches(toggle),
+    ...snoozes(toggle),
+    separator('Model'),
+    {
+      label: '$(package) Choose the model…',
+      description: client.status.model ?? '',
+      run: command('fimd.pickModel'),
+    },
+    separator('Look inside'),
+    { label: '$(output) Show the log', run: command('fimd.showLog') },
+    { label: '$(list-unordered) Show the daemon’s log', run: command('fimd.showDaemonLog') },
+    { label: '$(eye) Show the last prompt', run: command('fimd.showPrompt') },
+    { label: '$(pulse) Run the doctor', run: command('fimd.doctor') },
+    separator('Program'),
+    { label: '$(debug-restart) Restart', run: command('fimd.restart') },
+    { label: '$(settings-gear) Settings', run: () => vscode.commands.executeCommand('workbench.action.openSettings', '@ext:fimd.fimd') },
+    { label: '$(question) Help', run: command('fimd.help') },
+  ];
+  const chosen = await vscode.window.showQuickPick(entries, {
+    title: `fimd: ${stateText(client.status, true, toggle.snoozedMinutes)}`,
+    placeHolder: client.status.message ?? facts.join(', '),
+  });
+  await chosen?.run?.();
+}
+
+async function snooze(toggle: Switch): Promise<void> {
+  const choices = [5, 15, 30, 60, 240].map((minutes) => ({
+    label: minutes < 60 ? `${minutes} minutes` : minutes === 60 ? '1 hour' : `${minutes / 60} hours`,
+    minutes,
+  }));
+  const chosen = await vscode.window.showQuickPick(choices, { title: 'No suggestions for …' });
+  if (chosen) await toggle.snooze(chosen.minutes);
+}
+
+/** The menu behind the status bar item, and its commands. */
+export function activate(context: vscode.ExtensionContext, client: Client, toggle: Switch): void {
+  const { Global } = vscode.ConfigurationTarget;
+  const register = vscode.commands.registerCommand;
+  context.subscriptions.push(
+    register('fimd.menu', () => show(client, toggle)),
+    register('fimd.snooze', () => snooze(toggle)),
+    register('fimd.enable', () => toggle.set(true, Global)),
+    register('fimd.disable', () => toggle.set(false, Global)),
+  );
+}

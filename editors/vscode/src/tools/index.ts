@@ -1,0 +1,30 @@
+import * as vscode from 'vscode';
+import type { Client } from '../client';
+import { runDoctor } from './doctor';
+import { showDaemonLog } from './log';
+import { choosePath, pickModel } from './model';
+import { Pages } from './pages';
+import { showPrompt } from './prompt';
+
+/** Commands that show what fimd does, and choose what it runs. */
+export function activate(
+  context: vscode.ExtensionContext,
+  client: Client,
+  log: vscode.LogOutputChannel,
+): void {
+  const pages = new Pages();
+  const register = vscode.commands.registerCommand;
+  context.subscriptions.push(
+    pages,
+    register('fimd.showLog', () => log.show(true)),
+    register('fimd.showDaemonLog', () => showDaemonLog(client)),
+    register('fimd.doctor', () => runDoctor(client, pages)),
+    register('fimd.showPrompt', () => showPrompt(client, pages)),
+    register('fimd.pickModel', () => pickModel(client)),
+    register('fimd.choosePath', () => choosePath()),
+    register('fimd.restart', () => client.restart(true)),
+    register('fimd.help', () =>
+      vscode.commands.executeCommand('workbench.action.openWalkthrough', 'fimd.fimd#fimd.start', false),
+    ),
+  );
+}
