@@ -4,7 +4,9 @@
   data.py unpack FILE.jsonl.xz ... --out DIR   one .bin/.npz pair per file, visible when complete
   data.py bench --corpus DIR --tokenizer F     tokens per second of the whole pipeline
 
-Workers look for new shards all the time, so training may begin with the first one. A packed block is
+Workers look for new shards all the time, so training may begin with the first one. The file
+weights.json beside the shards says what share of the visits to keep, by language, for tests and for
+Python without docstrings ("tests", "undocumented"); it may change while the run goes on. A packed block is
 `sequences` rows of 2,048 tokens: ids (u16), codes (u8, see fim.py), start (u16: where the row's
 sample began, which gives the attention mask).
 """
@@ -17,6 +19,7 @@ import multiprocessing as mp
 import os
 import queue
 import random
+import re
 import sys
 import time
 
@@ -27,6 +30,9 @@ import fim
 
 LENGTH = int(os.environ.get("FIMD_LENGTH", 2048))  # smaller in smoke tests
 BLOCK = 16  # sequences per queue item
+WEIGHTS = "weights.json"
+TEST_PATH = re.compile(r"(^|/)(tests?|testing|specs?|__tests__)/|(^|/)test_|[._-]tests?\.|\.spec\."
+                       r"|Tests?\.java$")
 
 
 def unpack(path, out_dir):
@@ -86,6 +92,11 @@ class Worker:
 
     def _look(self):
         self.looked = time.time()
+        try:
+            with open(os.path.join(self.corpus, WEIGHTS), encoding="utf-8") as f:
+                self.weights = json.load(f)
+        except (OSError, ValueError):
+            pass
         for name in sorted(os.listdir(self.corpus)):
             if name.endswith(".npz") and name not in self.shards:
                 shard = Shard(os.path.join(self.corpus, name[:-4]))
@@ -127,7 +138,7 @@ class Worker:
     def _fill(self, want):
         while sum(len(s[0]) for s in self.pool) < want:
             shard, index = self._document()
-            weight = self.weights.get(shard.langs[index], 1.0)
+            weight = share_of(self.weights, shard, index)
             if weight < 1 and self.rng.random() > weight:
                 continue
             text = shard.bytes_of(index).decode("utf-8", "ignore")
@@ -147,6 +158,24 @@ class Worker:
         for row in range(BLOCK):
             pack_row(self.pool, ids[row], codes[row], start[row])
         return ids, codes, start
+
+
+def share_of(weights, shard, index):
+    """The share of visits to keep of a document."""
+    language = shard.langs[index]
+    weight = weights.get(language, 1.0)
+    if "tests" in weights and TEST_PATH.search(shard.paths[index]):
+        weight *= weights["tests"]
+    if "undocumented" in weights and language == "python" and b'"""' not in shard.bytes_of(index):
+        weight *= weights["undocumented"]
+    return weight
+
+
+def set_weights(corpus, weights):
+    path = os.path.join(corpus, WEIGHTS)
+    with open(path + ".tmp", "w", encoding="utf-8") as f:
+        json.dump(weights, f)
+    os.replace(path + ".tmp", path)
 
 
 def pack_row(pool, ids, codes, start):
@@ -206,12 +235,15 @@ def _serve(worker_args, out, nice):
 
 
 class Loader:
-    def __init__(self, corpus, tokenizer, workers, seed=1, weights=None, depth=48, nice=2):
+    """Worker processes first .. first + workers - 1 of `total`; other loaders run the rest."""
+
+    def __init__(self, corpus, tokenizer, workers, seed=1, weights=None, depth=48, nice=2, first=0,
+                 total=None):
         context = mp.get_context("spawn")
         self.queue = context.Queue(depth)
         self.processes = []
         for rank in range(workers):
-            args = (corpus, tokenizer, rank, workers, seed, weights or {})
+            args = (corpus, tokenizer, first + rank, total or workers, seed, weights or {})
             p = context.Process(target=_serve, args=(args, self.queue, nice), daemon=True)
             p.start()
             self.processes.append(p)
@@ -235,8 +267,10 @@ class Loader:
             p.terminate()
 
 
-def evaluation_rows(path, encoder, limit=None):
-    """Packs a JSONL of evaluation samples: (ids, codes, start, owner, names).
+def evaluation_rows(path, encoder, limit=None, raw=False):
+    """Packs a JSONL of evaluation samples: (ids, codes, start, owner, names). The prompts are those
+    fimd sends; with `raw` whole lines are asked for without an empty line in their place, and only
+    the cursor's line follows the middle marker.
 
     Takes {"prompt","suffix","canonical_solution"} or {"prefix","suffix","middle","path","lang"}.
     owner[row, i] is the sample number + 1; names[sample] its language.
@@ -248,10 +282,13 @@ def evaluation_rows(path, encoder, limit=None):
             d = json.loads(line)
             prefix = d["prefix"] if "prefix" in d else d["prompt"]
             middle = d["middle"] if "middle" in d else d["canonical_solution"]
-            cut = prefix.rfind("\n") + 1
+            suffix, cut = d.get("suffix", ""), prefix.rfind("\n") + 1
+            prefix, typed = prefix[:cut], prefix[cut:]
+            if not raw:
+                prefix, typed, suffix, middle = fim.asked_by_fimd(prefix + typed, suffix, middle)
             tokens, codes = fim.prompt_sample(
-                encoder.encode, encoder.added, prefix[:cut], d.get("suffix", ""), middle,
-                typed=prefix[cut:], repo=d.get("repo"), path=d.get("path"), max_tokens=LENGTH)
+                encoder.encode, encoder.added, prefix, suffix, middle, typed=typed,
+                repo=d.get("repo"), path=d.get("path"), max_tokens=LENGTH)
             if len(tokens) <= LENGTH:
                 pool.append((tokens, codes, len(names)))
                 names.append(d.get("lang") or d.get("language") or "python")

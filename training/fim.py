@@ -2,9 +2,10 @@
 
 A sample is the token list of
   [<|repo_name|>{repo}\\n] [<|file_sep|>{path}\\n{snippet}\\n ...] [<|file_sep|>{path}\\n]
-  <|fim_prefix|>{text before the cursor line}<|fim_suffix|>{text after the middle}
-  <|fim_middle|>{typed part of the cursor line}{middle}<|endoftext|>
-or, for the smaller part, plain left-to-right text with the same header. Every segment between control
+  <|fim_prefix|>{text before the typed part}<|fim_suffix|>{text after the middle}
+  <|fim_middle|>{typed part}{middle}<|endoftext|>
+where the typed part is the cursor's line up to the cursor and, past the first eight lines of a file,
+the lines of its group of eight that stand before it (completion/prompt_builder.cc); or, for the smaller part, plain left-to-right text with the same header. Every segment between control
 tokens is tokenised on its own; typed part and middle are one text.
 
 With the tokens comes one code per token: how much its prediction counts (see CODE_*).
@@ -23,8 +24,8 @@ COMMENT = re.compile(r"\s*(#|//|/\*|\*|--|<!--)")
 OPENERS, ENDERS = "([{", ")]}"
 
 # kind, probability
-KINDS = (("rest", 0.42), ("inner", 0.12), ("whole", 0.15), ("block", 0.17), ("lines", 0.05),
-         ("span", 0.05), ("empty", 0.04))
+KINDS = (("rest", 0.40), ("inner", 0.10), ("blank", 0.13), ("whole", 0.05), ("block", 0.18),
+         ("lines", 0.05), ("span", 0.05), ("empty", 0.04))
 # target length in tokens: probability, low, high
 LENGTHS = ((0.34, 120, 300), (0.42, 300, 620), (0.18, 620, 1000), (0.06, 1000, 2040))
 
@@ -38,6 +39,9 @@ class Options:
     path_only = 0.08        # of those: path without repository name
     snippets = 0.42         # of the samples with a header: other files of the same repository first
     suffix_none = 0.07
+    group = 8               # lines in a group, as in completion/prompt_builder.cc
+    grouped = 0.85          # samples whose typed part has the lines of the cursor's group
+    group_bytes = 1000      # the most that these lines may hold
     samples_chars = 2600    # one sample per so many characters of a document
     samples_most = 10
 
@@ -170,6 +174,14 @@ def pick_cursor(doc, low, high, rng):
         if found and found[1] - found[0] <= 1400:
             return doc.line_of(found[0]), found[0], found[1]
         kind = "rest"
+    if kind == "blank":                                     # an empty line where lines are missing
+        last = line
+        if rng.random() < 0.2:
+            last = min(line + rng.randint(1, 4), len(doc.starts) - 1)
+            while not doc.line(last).strip():
+                last -= 1
+        column = 0 if rng.random() < 0.6 else indent_of(text)
+        return line, start + column, doc.line_end(last)
     if kind == "whole":
         last = line
         if rng.random() < 0.3:
@@ -321,12 +333,13 @@ class Sampler:
         if not picked:
             return None
         line, cursor, end = picked
-        start = doc.starts[line]
-        middle_ids = self.encode(text[start:end])
+        start = typed_start(doc, line, cursor, self.options, rng)
+        last_ids = self.encode(text[start:end])
+        typed = shared_start(self.encode(text[start:cursor]), last_ids)
         budget = self._budget()
-        room = budget - len(middle_ids) - 8
+        room = budget - len(last_ids) - 8
         if room < 40:
-            room = min(self.options.max_tokens - len(middle_ids) - 60, 400)
+            room = min(self.options.max_tokens - len(last_ids) - 60, 400)
             if room < 40:
                 return None
         share = rng.uniform(0.12, 0.5)
@@ -345,7 +358,7 @@ class Sampler:
         prefix_ids = self.encode(prefix) if prefix else []
         most = self.options.max_tokens
         for _ in range(4):
-            over = len(out[0]) + len(suffix_ids) + len(prefix_ids) + len(middle_ids) + 4 - most
+            over = len(out[0]) + len(suffix_ids) + len(prefix_ids) + len(last_ids) + 4 - most
             if over <= 0:
                 break
             if len(prefix) > 200:
@@ -364,10 +377,27 @@ class Sampler:
         out[0].extend(suffix_ids)
         out[1].extend([CODE_TEXT] * len(suffix_ids))
         self._control(out, self.middle)
-        out[0].extend(middle_ids)
+        out[0].extend(last_ids)
         out[0].append(self.end)
-        out[1].extend([CODE_MIDDLE] * (len(middle_ids) + 1))
+        out[1].extend([CODE_TEXT] * typed + [CODE_MIDDLE] * (len(last_ids) - typed + 1))
         return out
+
+
+def typed_start(doc, line, cursor, options, rng):
+    """Where the typed part begins: the start of the line, or of its group of lines."""
+    if line >= options.group and rng.random() < options.grouped:
+        start = doc.starts[line // options.group * options.group]
+        if cursor - start <= options.group_bytes:
+            return start
+    return doc.starts[line]
+
+
+def shared_start(a, b):
+    """How many tokens two lists begin with alike."""
+    count = 0
+    while count < min(len(a), len(b)) and a[count] == b[count]:
+        count += 1
+    return count
 
 
 def window_before(text, stop, chars):
@@ -408,6 +438,22 @@ def snippet_window(raw, rng):
     return part.decode("utf-8", "ignore")
 
 
+def asked_by_fimd(prefix, suffix, middle):
+    """An evaluation item as fimd asks for it: (prefix, typed, suffix, middle). An empty line stands
+    where whole lines are missing; the lines of the cursor's group are typed."""
+    if middle.endswith("\n") and (prefix.endswith("\n") or not prefix):
+        middle, suffix = middle[:-1], "\n" + suffix
+    starts = [0]
+    while (at := prefix.find("\n", starts[-1])) >= 0:
+        starts.append(at + 1)
+    cut = starts[-1]
+    if len(starts) > Options.group:
+        group = starts[(len(starts) - 1) // Options.group * Options.group]
+        if len(prefix) - group <= Options.group_bytes:
+            cut = group
+    return prefix[:cut], prefix[cut:], suffix, middle
+
+
 def prompt_sample(encode, ids, prefix, suffix, middle, typed="", repo=None, path=None,
                   max_tokens=2048):
     """An evaluation sample in fimd's layout: (tokens, codes); only the middle counts."""
@@ -417,10 +463,7 @@ def prompt_sample(encode, ids, prefix, suffix, middle, typed="", repo=None, path
     if path:
         out[0].extend([ids["<|file_sep|>"]] + encode(path + "\n"))
     last = encode(typed + middle) if typed + middle else []
-    typed_ids = encode(typed) if typed else []
-    shared = 0
-    while shared < min(len(typed_ids), len(last)) and typed_ids[shared] == last[shared]:
-        shared += 1
+    shared = shared_start(encode(typed) if typed else [], last)
     room = max_tokens - len(out[0]) - len(last) - 4
     suffix_ids = encode(suffix)[:max(0, room // 3)] if suffix else []
     prefix_ids = encode(prefix) if prefix else []

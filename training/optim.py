@@ -39,16 +39,22 @@ class Trainer:
         self.c, self.working = c, working
         self.master = model.initial(c, device, seed)
         self.copy, self.grad, self.sum = {}, {}, {}
+        # The sums lie in one piece, so that several GPUs exchange them in one go.
+        self.flat = torch.zeros(sum(w.numel() for w in self.master.values()), device=device)
+        at = 0
         for name, w in self.master.items():
             dtype = working if name in model.MATRICES or name == "emb" else torch.float32
             self.copy[name] = w.to(dtype, copy=True)
             self.grad[name] = torch.zeros_like(self.copy[name])
-            self.sum[name] = torch.zeros_like(w)
+            self.sum[name] = self.flat[at:at + w.numel()].view(w.shape)
+            at += w.numel()
         self.momentum = {n: torch.zeros_like(self.master[n]) for n in model.MATRICES}
         self.rows = {}
         self.adam = {n: (torch.zeros_like(w), torch.zeros_like(w))
                      for n, w in self.master.items() if n not in model.MATRICES}
-        self.steps = 0
+        self.steps, self.looked = 0, 0
+        self.usual = torch.zeros((), device=device)    # running mean of the gradient norm
+        self.skipped = torch.zeros((), device=device)  # steps without a usable gradient
         self.quantised = False
         self.leaves = {}
         for name in model.LAYER_ORDER:
@@ -72,7 +78,8 @@ class Trainer:
     def step(self, lr, beta=0.95, decay=0.1, clip=1.0):
         """One update from the sums, which it clears. Returns the gradient norm (a tensor)."""
         self.steps += 1
-        norm = torch.stack([g.float().norm() for g in self.sum.values()]).norm()
+        raw = self.flat.norm()
+        norm = self._usable(raw)
         self._muon(lr, beta, decay)
         scale = (clip / (norm + 1e-6)).clamp(max=1.0)
         t, (b1, b2) = self.steps, (0.9, 0.95)
@@ -84,9 +91,24 @@ class Trainer:
             if name == "emb":
                 self.master[name].mul_(1 - lr * decay * 0.1)
             self.master[name].add_(update, alpha=-lr * ADAM_SCALE.get(name, 0.3))
-        for g in self.sum.values():
-            g.zero_()
+        self.flat.zero_()
         self.refresh()
+        return raw
+
+    def _usable(self, norm, most=12.0):
+        """Clears a gradient that is not finite or many times the usual size, without asking the device
+        (momentum goes on for that step). Returns the norm that counts."""
+        ok = torch.isfinite(norm)
+        if self.looked >= 100:
+            ok = ok & (norm < most * self.usual)
+        torch.nan_to_num_(self.flat, nan=0.0, posinf=0.0, neginf=0.0)
+        self.flat.mul_(ok)
+        norm = torch.where(ok, norm, torch.ones_like(norm))
+        self.skipped += ~ok
+        weight = 0.02 if self.looked >= 20 else 0.2
+        known = self.usual if self.looked else norm
+        self.usual = torch.where(ok, known + weight * (norm - known), known)
+        self.looked += 1
         return norm
 
     def _muon(self, lr, beta, decay):

@@ -54,7 +54,7 @@ def check_samples(encoder, ids):
     decode, rng = decoder(encoder), random.Random(7)
     sampler = fim.Sampler(encoder.encode, ids, rng)
     order = [ids["<|fim_prefix|>"], ids["<|fim_suffix|>"], ids["<|fim_middle|>"]]
-    kinds = {"single": 0, "several": 0, "line": 0, "blank": 0}
+    kinds = {"single": 0, "several": 0, "line": 0, "blank": 0, "grouped": 0}
     for name, text in sources():
         for _ in range(12):
             for tokens, codes in sampler.of_document(text, "fimd", name):
@@ -64,18 +64,23 @@ def check_samples(encoder, ids):
                 assert [t for t in tokens if t in order] == order
                 a, b, c = (tokens.index(t) for t in order)
                 assert tokens[-1] == ids["<|endoftext|>"]
-                assert codes[c + 1:] == [fim.CODE_MIDDLE] * (len(tokens) - c - 1)
+                typed = codes[c + 1:].index(fim.CODE_MIDDLE)
+                assert codes[c + 1:c + 1 + typed] == [fim.CODE_TEXT] * typed
+                assert codes[c + 1 + typed:] == [fim.CODE_MIDDLE] * (len(tokens) - c - 1 - typed)
                 prefix, suffix = decode(tokens[a + 1:b]), decode(tokens[b + 1:c])
-                middle = decode(tokens[c + 1:-1])
-                assert prefix + middle + suffix in text, (name, middle)
+                last, middle = decode(tokens[c + 1:-1]), decode(tokens[c + 1 + typed:-1])
+                assert prefix + last + suffix in text, (name, middle)
                 assert prefix == "" or prefix.endswith("\n")
+                lines = decode(tokens[c + 1:c + 1 + typed]).count("\n")
+                assert lines < fim.Options.group
+                kinds["grouped"] += lines > 0
                 if middle.endswith("\n"):
                     kinds["line"] += 1
                 elif "\n" in middle:
                     kinds["several"] += 1
                 else:
                     kinds["single" if middle.strip() else "blank"] += 1
-    assert min(kinds["single"], kinds["several"], kinds["line"]) > 0, kinds
+    assert min(kinds["single"], kinds["several"], kinds["line"], kinds["grouped"]) > 0, kinds
     assert kinds["single"] > kinds["several"]
     print(f"fim: samples rebuild their documents {kinds}")
 

@@ -4,7 +4,8 @@ export) is placed relative to a deadline, whatever the speed of the machine.
 
   train.py --corpus DIR --tokenizer tokenizer.json --out DIR --deadline-minutes 36
 
-Reads more shards as they appear in --corpus. Writes to --out: log.csv, eval.csv, weights-*.npz (bf16
+Uses --gpus GPUs; a run that fails goes on from its last state. Reads more shards as they appear in
+--corpus. Writes to --out: log.csv, eval.csv, weights-*.npz (bf16
 under GGUF tensor names), state.pt (everything, for --resume), latest.gguf, fimd-small.gguf.
 The file OUT/deadline (a Unix time) overrides the deadline while the run goes on.
 Runs on a CPU too, for smoke tests with a small --config.
@@ -15,7 +16,6 @@ import csv
 import json
 import os
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -25,11 +25,12 @@ import torch
 import torch.nn.functional as F
 
 import bpe
+import checkpoint
 import data
 import model
 import optim
+import team as teams
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 PEAK_FLOPS = 989e12  # H100/H200 SXM dense bf16, data sheet
 
 
@@ -214,52 +215,6 @@ def learning_rate(args, step, fraction):
     return args.lr * warm * max(args.lr_floor, down)
 
 
-def to_bf16(array):
-    """Round to nearest even, as uint16."""
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).astype(np.uint64)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def save_weights(path, trainer, c, bf16=True, quantised=False):
-    stacks = {n: (trainer.values(n) if quantised else w).float().cpu().numpy()
-              for n, w in trainer.master.items()}
-    named = model.to_gguf_names(stacks, c)
-    named = {k: to_bf16(v) if bf16 and v.ndim > 1 else v for k, v in named.items()}
-    with open(path + ".tmp", "wb") as f:
-        np.savez(f, config=json.dumps(c.dict()), **named)
-    os.replace(path + ".tmp", path)
-
-
-def export(out, name, tokenizer, target, wait=True):
-    command = [sys.executable, os.path.join(HERE, "export_gguf.py"), "--weights",
-               os.path.join(out, name), "--tokenizer", tokenizer, "--out", os.path.join(out, target)]
-    child = subprocess.Popen(command)
-    return child.wait() if wait else child
-
-
-def resume(path, trainer, c):
-    """Loads weights (a new run from old weights) or a whole state (the same run goes on). Returns the
-    state's progress: step, tokens, start time; empty for weights alone."""
-    if path.endswith(".npz"):
-        import export_gguf
-        with np.load(path) as stored:
-            named = {k: export_gguf.as_float(stored[k]) for k in stored.files if k != "config"}
-        trainer.load_state({"steps": 0, "master": model.from_gguf_names(named, c)})
-        return {}
-    if path.endswith(".gguf"):
-        import verify
-        trainer.load_state({"steps": 0, "master": verify.load(path)[1]})
-        return {}
-    state = torch.load(path, map_location="cpu")
-    trainer.load_state(state)
-    return state["progress"]
-
-
-def save_state(path, trainer, progress):
-    torch.save(dict(trainer.state(), progress=progress), path + ".tmp")
-    os.replace(path + ".tmp", path)
-
-
 def build(args, c, trainer, device, loader):
     """Finds an attention and compilation mode that works here, by doing one micro-batch."""
     tries = [(args.attention, not args.eager)]
@@ -295,7 +250,9 @@ def main():
     parser.add_argument("--corpus", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--deadline-minutes", type=float, required=True)
+    parser.add_argument("--deadline-minutes", type=float, default=30.0)
+    parser.add_argument("--deadline", type=float, help="the same as a Unix time")
+    parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--config", default="{}", help="JSON over the model's shape")
     parser.add_argument("--workers", type=int, default=13)
     parser.add_argument("--rows", type=int, default=32, help="sequences per micro-batch")
@@ -306,11 +263,16 @@ def main():
     parser.add_argument("--warmdown", type=float, default=0.40)
     parser.add_argument("--quantise", type=float, default=0.82, help="fraction where QAT begins")
     parser.add_argument("--middle-weight", type=float, default=3.0)
-    parser.add_argument("--lang-weights", default="{}", help="JSON: language -> share of visits kept")
+    parser.add_argument("--weights", default="{}",
+                        help="JSON: language, tests or undocumented -> share of visits kept")
+    parser.add_argument("--warmdown-weights", help="the same from the warm-down on")
     parser.add_argument("--attention", default="varlen",
                         help="varlen (samples apart), sdpa or cudnn (whole rows), math (CPU)")
     parser.add_argument("--eager", action="store_true")
-    parser.add_argument("--eval", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--eval", action="append", default=[], metavar="NAME=FILE",
+                        help="scored with fimd's prompts")
+    parser.add_argument("--eval-raw", action="append", default=[], metavar="NAME=FILE",
+                        help="scored with plain prompts, see data.evaluation_rows")
     parser.add_argument("--eval-minutes", type=float, default=3.0)
     parser.add_argument("--export-minutes", type=float, default=6.0,
                         help="state.pt and latest.gguf every so often")
@@ -320,29 +282,46 @@ def main():
     parser.add_argument("--max-steps", type=int, default=1 << 60)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    began = time.time()
+    if args.deadline is None:
+        args.deadline = time.time() + 60 * args.deadline_minutes
     os.makedirs(args.out, exist_ok=True)
-    clock = Clock(began + 60 * args.deadline_minutes, os.path.join(args.out, "deadline"))
+    if "FIMD_CHILD" not in os.environ:
+        return teams.supervise(os.path.abspath(__file__), sys.argv[1:], args.gpus, args.out,
+                               args.deadline, say)
+    train(args)
+    return 0
 
+
+def train(args):
+    clock = Clock(args.deadline, os.path.join(args.out, "deadline"))
+    team = teams.Team()
+    if team.first:
+        data.set_weights(args.corpus, json.loads(args.weights))
+    else:
+        sys.stdout = open(os.path.join(args.out, f"rank{team.rank}.log"), "w", buffering=1)
     loader = data.Loader(args.corpus, args.tokenizer, args.workers, args.seed,
-                         json.loads(args.lang_weights))
+                         json.loads(args.weights), first=team.rank * args.workers,
+                         total=team.size * args.workers)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
     c = model.Config(**json.loads(args.config))
     working = torch.bfloat16 if device.type == "cuda" else torch.float32
     trainer = optim.Trainer(c, device, working, args.seed)
-    progress = resume(args.resume, trainer, c) if args.resume else {}
+    progress = checkpoint.resume(args.resume, trainer, c) if args.resume else {}
     encoder = bpe.load(args.tokenizer)
     sets = {}
-    for item in args.eval:
+    for raw, item in [*((False, e) for e in args.eval), *((True, e) for e in args.eval_raw)]:
         name, path = item.split("=", 1)
-        sets[name] = data.evaluation_rows(path, encoder)
+        if not team.first:
+            break
+        sets[name] = data.evaluation_rows(path, encoder, raw=raw)
         say(f"evaluation set {name}: {len(sets[name][4])} samples in {len(sets[name][0])} rows")
     say(f"{c.parameters():,} parameters on {device}")
     net = build(args, c, trainer, device, loader)
     feeder = Feeder(loader, args.rows, device, net.mode, args.middle_weight)
-    run(args, c, net, trainer, feeder, clock, sets, device, progress)
+    run(args, c, net, trainer, feeder, clock, sets, device, progress, team)
     loader.close()
+    team.leave()
 
 
 def open_csv(path, append, columns):
@@ -352,11 +331,13 @@ def open_csv(path, append, columns):
     return writer
 
 
-def run(args, c, net, trainer, feeder, clock, sets, device, progress):
-    log = open_csv(os.path.join(args.out, "log.csv"), progress,
+def run(args, c, net, trainer, feeder, clock, sets, device, progress, team):
+    where = args.out if team.first else os.path.join(args.out, f"rank{team.rank}")
+    os.makedirs(where, exist_ok=True)
+    log = open_csv(os.path.join(where, "log.csv"), progress,
                    ["step", "seconds", "tokens", "lr", "loss", "middle_loss", "grad_norm",
-                    "quantised", "tokens_per_second", "mfu", "data_wait"])
-    evals = open_csv(os.path.join(args.out, "eval.csv"), progress,
+                    "quantised", "tokens_per_second", "mfu", "data_wait", "skipped"])
+    evals = open_csv(os.path.join(where, "eval.csv"), progress,
                      ["step", "seconds", "tokens", "set", "quantised", "loss", "exact",
                       "by_language"])
     start = progress.get("start", time.time())
@@ -370,7 +351,7 @@ def run(args, c, net, trainer, feeder, clock, sets, device, progress):
     window = {"time": time.time(), "tokens": tokens, "context": 0.0, "micro": 0, "waited": 0.0}
     sums = torch.zeros(3, device=device, dtype=torch.float64)
     counts = [0, 0]
-    per_micro = args.rows * data.LENGTH
+    per_step = args.rows * data.LENGTH * args.micro * team.size
 
     def evaluate():
         for name, rows in sets.items():
@@ -381,13 +362,17 @@ def run(args, c, net, trainer, feeder, clock, sets, device, progress):
                 f"{' (quantised)' if trainer.quantised else ''} {r['by_language']}")
 
     while True:
-        fraction = clock.fraction()
+        fraction = team.share(clock.fraction())
         if fraction >= 1 or step >= args.max_steps:
             break
         lr = learning_rate(args, step, fraction) * guard.scale
         if not stable and fraction >= 1 - args.warmdown:
             stable = True
-            save_weights(os.path.join(args.out, "weights-stable.npz"), trainer, c)
+            kept = os.path.join(args.out, "weights-stable.npz")
+            if team.first:
+                if not (progress and os.path.exists(kept)):
+                    checkpoint.save_weights(kept, trainer, c)
+                data.set_weights(args.corpus, json.loads(args.warmdown_weights or args.weights))
             say(f"warm-down begins at step {step}, {tokens:,} tokens")
         if not trainer.quantised and fraction >= args.quantise:
             evaluate()
@@ -407,9 +392,13 @@ def run(args, c, net, trainer, feeder, clock, sets, device, progress):
             counts[1] += middle
             window["context"] += context
             window["micro"] += 1
+        team.mean(trainer.flat)
         norm = trainer.step(lr, beta=0.85 + 0.10 * min(1.0, step / 300))
         step += 1
-        tokens += per_micro * args.micro
+        tokens += per_step
+        if step % 200 == 0:
+            team.align(trainer.master.values())
+            trainer.refresh()
         if step <= 10 or step % 20 == 0:
             values = (sums[:2] / torch.tensor([max(1, n) for n in counts], device=device)).tolist()
             now = time.time()
@@ -417,16 +406,16 @@ def run(args, c, net, trainer, feeder, clock, sets, device, progress):
             flops = c.flops_per_token(window["context"] / max(1, window["micro"]))
             log.writerow([step, round(now - start, 2), tokens, f"{lr:.3e}", round(values[0], 4),
                           round(values[1], 4), round(float(norm), 4), int(trainer.quantised),
-                          int(speed), round(speed * flops / PEAK_FLOPS, 4),
-                          round(feeder.waited - window["waited"], 2)])
+                          int(speed), round(speed * flops / PEAK_FLOPS / team.size, 4),
+                          round(feeder.waited - window["waited"], 2), int(trainer.skipped)])
             if step <= 10 or step % 100 == 0:
                 say(f"step {step} {tokens / 1e6:.0f}M lr {lr:.2e} loss {values[0]:.4f} middle "
                     f"{values[1]:.4f} norm {float(norm):.3f} {speed / 1e6:.3f} Mtok/s "
-                    f"mfu {speed * flops / PEAK_FLOPS:.3f} waited {feeder.waited:.1f} s "
+                    f"mfu {speed * flops / PEAK_FLOPS / team.size:.3f} waited {feeder.waited:.1f} s "
                     f"context {window['context'] / max(1, window['micro']):.0f} "
                     f"fraction {fraction:.3f}")
             if step % 20 == 0:
-                guard.look(step, values[0])
+                guard.look(step, team.share(values[0]))
             window = {"time": now, "tokens": tokens, "context": 0.0, "micro": 0,
                       "waited": feeder.waited}
             sums.zero_()
@@ -435,18 +424,19 @@ def run(args, c, net, trainer, feeder, clock, sets, device, progress):
             next_eval += args.eval_minutes * 60
             evaluate()
             window["time"], window["tokens"] = time.time(), tokens
-        if time.time() - start > next_export:  # usable whatever happens later
+        if team.first and time.time() - start > next_export:  # usable whatever happens later
             next_export += args.export_minutes * 60
-            save_state(os.path.join(args.out, "state.pt"), trainer,
+            checkpoint.save_state(os.path.join(args.out, "state.pt"), trainer,
                        {"step": step, "tokens": tokens, "start": start})
-            save_weights(os.path.join(args.out, "weights-latest.npz"), trainer, c)
-            export(args.out, "weights-latest.npz", args.tokenizer, "latest.gguf", wait=False)
+            checkpoint.save_weights(os.path.join(args.out, "weights-latest.npz"), trainer, c)
+            checkpoint.export(args.out, "weights-latest.npz", args.tokenizer, "latest.gguf", wait=False)
             window["time"], window["tokens"] = time.time(), tokens
-        if not insured and fraction >= args.insurance:
+        if team.first and not insured and fraction >= args.insurance:
             insured = True
-            save_weights(os.path.join(args.out, "weights-insurance.npz"), trainer, c, bf16=False)
-            export(args.out, "weights-insurance.npz", args.tokenizer, "insurance.gguf", wait=False)
-    finish(args, c, trainer, evaluate, tokens, step, start)
+            checkpoint.save_weights(os.path.join(args.out, "weights-insurance.npz"), trainer, c, bf16=False)
+            checkpoint.export(args.out, "weights-insurance.npz", args.tokenizer, "insurance.gguf", wait=False)
+    if team.first:
+        finish(args, c, trainer, evaluate, tokens, step, start)
 
 
 def finish(args, c, trainer, evaluate, tokens, step, start):
@@ -454,8 +444,8 @@ def finish(args, c, trainer, evaluate, tokens, step, start):
     trainer.quantised = True
     trainer.refresh()
     # Exactly the originals: the export quantises them again and must arrive at the same values.
-    save_weights(os.path.join(args.out, "weights-final.npz"), trainer, c, bf16=False)
-    failed = export(args.out, "weights-final.npz", args.tokenizer, "fimd-small.gguf")
+    checkpoint.save_weights(os.path.join(args.out, "weights-final.npz"), trainer, c, bf16=False)
+    failed = checkpoint.export(args.out, "weights-final.npz", args.tokenizer, "fimd-small.gguf")
     say("export failed" if failed else "exported fimd-small.gguf")
     evaluate()
     trainer.quantised = False
@@ -474,4 +464,4 @@ def finish(args, c, trainer, evaluate, tokens, step, start):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

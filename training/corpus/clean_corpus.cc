@@ -145,7 +145,7 @@ void StripLicenceHeader(std::string& text, const std::string& language) {
     start = text.find('\n') + 1;
     if (start == 0) return;
   }
-  for (int removed = 0; removed < 2; ++removed) {
+  for (int removed = 0; removed < 6; ++removed) {
     pos = start;
     while (pos < text.size() && text[pos] == '\n') ++pos;
     std::size_t end = pos;

@@ -186,6 +186,9 @@ def main():
         if kind == 'local':
             local(name, cap, add)
             continue
+        if kind == 'vendor':
+            crates(f'{dest}/tree/deb/{name}', name, version_of('deb', dest, name), cap, held, files, packages)
+            continue
         stated = next((w[4:] for w in line[2:] if w.startswith('lic=')), None)
         if not os.path.exists(root):
             print('absent:', kind, name)
@@ -219,6 +222,36 @@ def main():
     with open(dest + '/packages.tsv', 'w') as f:
         f.writelines('\t'.join(map(str, row)) + '\n' for row in packages)
     print(len(packages), 'packages', len(files), 'files')
+
+
+# Crates that are tables and bindings rather than code.
+SKIP_CRATES = re.compile(r'^(windows|winapi|ntapi|libc$|wasi|redox|perf-event|fortanix|libloading|packed_simd|'
+                         r'elasticlunr|unic|idna|encoding|punycode|lzma-sys|mdbook|ucd)')
+
+
+def crates(root, name, version, cap, held, files, packages):
+    """Rust crates inside a source package, each under the licence of its own Cargo.toml."""
+    held = {m.group(1) for h in held for m in [re.match(r'librust-(.+)-dev$', h)] if m}
+    licences = set()
+    for crate in sorted(os.listdir(root + '/vendor')) if os.path.isdir(root + '/vendor') else []:
+        bare = re.sub(r'-\d+\.\d.*$', '', crate)
+        if SKIP_CRATES.match(bare) or held & {bare, bare.replace('rustc-', ''), bare.replace('-core', ''),
+                                              bare.replace('rustc-', '').replace('-core', '')}:
+            continue
+        try:
+            manifest = open(f'{root}/vendor/{crate}/Cargo.toml', errors='replace').read()
+        except OSError:
+            continue
+        m = re.search(r'^licen[cs]e\s*=\s*"([^"]+)"', manifest, re.M)
+        if not m or not licence_ok(m.group(1)):
+            print('licence: crate', crate, m and m.group(1))
+            continue
+        licences.add(m.group(1))
+        for path, full, lang, test in walk(f'{root}/vendor/{crate}'):
+            if lang in ('rust', 'markdown'):
+                files.append((name + '-crates', lang, 0, int(test), path, full, bare))
+    if licences:
+        packages.append((name + '-crates', version, 'debian', 'each crate: MIT, Apache-2.0, BSD, ISC, zlib ...', cap))
 
 
 def local(name, cap, add):
