@@ -5,10 +5,10 @@
   data.py bench --corpus DIR --tokenizer F     tokens per second of the whole pipeline
 
 Workers look for new shards all the time, so training may begin with the first one. The file
-weights.json beside the shards says what share of the visits to keep, by language, for tests and for
-Python without docstrings ("tests", "undocumented"); it may change while the run goes on. A packed block is
-`sequences` rows of 2,048 tokens: ids (u16), codes (u8, see fim.py), start (u16: where the row's
-sample began, which gives the attention mask).
+weights.json beside the shards says what share of the visits to keep (or to repeat), by language, for
+tests and for Python without docstrings ("tests", "undocumented"); it may change while the run goes
+on. A packed block is `sequences` rows of 2,048 tokens: ids (u16), codes (u8, see fim.py), start (u16:
+where the row's sample began, which gives the attention mask).
 """
 
 import argparse
@@ -139,14 +139,15 @@ class Worker:
         while sum(len(s[0]) for s in self.pool) < want:
             shard, index = self._document()
             weight = share_of(self.weights, shard, index)
-            if weight < 1 and self.rng.random() > weight:
+            times = int(weight) + (self.rng.random() < weight % 1)
+            if not times:
                 continue
             text = shard.bytes_of(index).decode("utf-8", "ignore")
             if len(text) < 40:
                 continue
-            for sample in self.sampler.of_document(text, shard.repos[index], shard.paths[index],
-                                                   (shard, index)):
-                self.pool.append(sample)
+            for _ in range(times):
+                self.pool += self.sampler.of_document(text, shard.repos[index], shard.paths[index],
+                                                      (shard, index))
 
     def block(self):
         """Best-fit packing of random samples of the pool into BLOCK rows."""
@@ -161,7 +162,7 @@ class Worker:
 
 
 def share_of(weights, shard, index):
-    """The share of visits to keep of a document."""
+    """The share of visits to keep of a document; above 1, how often one counts."""
     language = shard.langs[index]
     weight = weights.get(language, 1.0)
     if "tests" in weights and TEST_PATH.search(shard.paths[index]):

@@ -5,8 +5,9 @@ A sample is the token list of
   <|fim_prefix|>{text before the typed part}<|fim_suffix|>{text after the middle}
   <|fim_middle|>{typed part}{middle}<|endoftext|>
 where the typed part is the cursor's line up to the cursor and, past the first eight lines of a file,
-the lines of its group of eight that stand before it (completion/prompt_builder.cc); or, for the smaller part, plain left-to-right text with the same header. Every segment between control
-tokens is tokenised on its own; typed part and middle are one text.
+the lines of its group of eight that stand before it (completion/prompt_builder.cc); or, for the
+smaller part, plain left-to-right text with the same header. Every segment between control tokens is
+tokenised on its own; typed part and middle are one text.
 
 With the tokens comes one code per token: how much its prediction counts (see CODE_*).
 No torch here; the encoder is passed in, so this runs and is tested anywhere.
@@ -27,11 +28,11 @@ OPENERS, ENDERS = "([{", ")]}"
 KINDS = (("rest", 0.40), ("inner", 0.10), ("blank", 0.13), ("whole", 0.05), ("block", 0.18),
          ("lines", 0.05), ("span", 0.05), ("empty", 0.04))
 # target length in tokens: probability, low, high
-LENGTHS = ((0.34, 120, 300), (0.42, 300, 620), (0.18, 620, 1000), (0.06, 1000, 2040))
+LENGTHS = ((0.30, 120, 300), (0.40, 300, 620), (0.21, 620, 1000), (0.09, 1000, 2040))
 
 
 class Options:
-    """Mixture settings; the defaults are what fimd-small was trained with."""
+    """Mixture settings; the defaults are those of fimd-small's second run."""
 
     max_tokens = int(os.environ.get("FIMD_LENGTH", 2048))
     plain = 0.13            # documents trained left to right

@@ -21,9 +21,13 @@ class Team:
         self.first = self.rank == 0
         self.talk = None
         if self.size > 1:
-            limit = datetime.timedelta(minutes=4)
+            limit = datetime.timedelta(seconds=100)
             dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=limit)
             self.talk = dist.new_group(backend="gloo", timeout=limit)
+            probe = torch.ones(1, device="cuda" if torch.cuda.is_available() else "cpu")
+            dist.all_reduce(probe)
+            if int(probe[0]) != self.size:
+                raise RuntimeError("the GPUs cannot add up")
 
     def share(self, number):
         """The first process's number, on the host, without waiting for the device."""

@@ -361,6 +361,8 @@ def run(args, c, net, trainer, feeder, clock, sets, device, progress, team):
             say(f"eval {name}: middle loss {r['loss']:.4f}, exact {r['exact']:.4f}"
                 f"{' (quantised)' if trainer.quantised else ''} {r['by_language']}")
 
+    if args.resume and not progress:
+        evaluate()
     while True:
         fraction = team.share(clock.fraction())
         if fraction >= 1 or step >= args.max_steps:
@@ -429,12 +431,15 @@ def run(args, c, net, trainer, feeder, clock, sets, device, progress, team):
             checkpoint.save_state(os.path.join(args.out, "state.pt"), trainer,
                        {"step": step, "tokens": tokens, "start": start})
             checkpoint.save_weights(os.path.join(args.out, "weights-latest.npz"), trainer, c)
-            checkpoint.export(args.out, "weights-latest.npz", args.tokenizer, "latest.gguf", wait=False)
+            checkpoint.export(args.out, "weights-latest.npz", args.tokenizer, "latest.gguf",
+                              wait=False)
             window["time"], window["tokens"] = time.time(), tokens
         if team.first and not insured and fraction >= args.insurance:
             insured = True
-            checkpoint.save_weights(os.path.join(args.out, "weights-insurance.npz"), trainer, c, bf16=False)
-            checkpoint.export(args.out, "weights-insurance.npz", args.tokenizer, "insurance.gguf", wait=False)
+            checkpoint.save_weights(os.path.join(args.out, "weights-insurance.npz"), trainer, c,
+                                    bf16=False)
+            checkpoint.export(args.out, "weights-insurance.npz", args.tokenizer, "insurance.gguf",
+                              wait=False)
     if team.first:
         finish(args, c, trainer, evaluate, tokens, step, start)
 
