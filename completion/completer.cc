@@ -6,6 +6,7 @@
 #include "completion/completer_core.h"
 #include "completion/delay_thread.h"
 #include "completion/text_util.h"
+#include "completion/user_exclusion.h"
 #include "support/log.h"
 
 namespace fimd {
@@ -18,18 +19,6 @@ constexpr int kOrphanMs = 250;
 constexpr float kSampledTemperature = 0.8F;
 constexpr float kSampledTopP = 0.95F;
 
-Exclusion make_exclusion(const CompletionOptions& options, const Workspace& workspace) {
-  auto made = Exclusion::make(options.exclude);
-  if (!made.ok()) {
-    spdlog::warn("exclude: {}; only the built-in patterns are in force", made.error().message);
-  }
-  Exclusion exclusion = made.ok() ? std::move(made).value() : Exclusion();
-  for (const std::string& message : exclusion.add_ignore_files(workspace)) {
-    spdlog::warn("{}", message);
-  }
-  return exclusion;
-}
-
 }  // namespace
 
 CompleterCore::CompleterCore(GeneratorSource generator, Workspace* workspace, Executor executor,
@@ -39,7 +28,7 @@ CompleterCore::CompleterCore(GeneratorSource generator, Workspace* workspace, Ex
       gate_(std::make_shared<IoGate>(std::move(executor))),
       delay_(std::move(delay)),
       options_(std::move(options)),
-      exclusion_(make_exclusion(options_, *workspace_)),
+      exclusion_(user_exclusion(options_, *workspace_)),
       gatherer_(workspace_, &exclusion_),
       prompts_(workspace_, &gatherer_) {}
 
@@ -333,7 +322,7 @@ void CompleterCore::did_accept(const std::string& suggestion_id, size_t accepted
 
 void CompleterCore::set_options(CompletionOptions options) {
   if (options == options_) return;
-  exclusion_ = make_exclusion(options, *workspace_);
+  exclusion_ = user_exclusion(options, *workspace_);
   options_ = std::move(options);
   cache_.clear();
   gatherer_.clear();
