@@ -55,6 +55,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      "Answer textDocument/completion too. `auto`: if the editor knows no inline completion."},
     {"editor.status", kString, "\"auto\"", 0, 0, "auto on off",
      "Send fimd/status and didChangeStatus. `auto`: to editors that show or ignore them."},
+    {"editor.code_actions", kString, "\"auto\"", 0, 0, "auto on off",
+     "Offer commands as code actions. `auto`: to editors that can show what they answer."},
     {"editor.reports", kBool, "false", 0, 0, "",
      "Send fimd/report with the cost of every inline completion."},
     {"daemon.socket", kString, "\"\"", 0, 0, "",

@@ -13,6 +13,7 @@
 
 #include "context/document.h"
 #include "lsp/binder.h"
+#include "lsp/protocol_commands.h"
 #include "support/result.h"
 
 namespace fimd::lsp {
@@ -30,7 +31,8 @@ struct ClientCapabilities {
   bool configuration = false;                     // workspace/configuration
   bool dynamic_did_change_configuration = false;  // wants to be asked for the notification
   bool workspace_folders = false;
-  bool fimd_status = false;  // experimental.fimdStatus
+  bool fimd_status = false;    // experimental.fimdStatus
+  bool fimd_commands = false;  // experimental.fimdCommands: shows the results of our commands
 };
 
 struct InitializeParams {
@@ -50,6 +52,7 @@ struct InitializeResult {
   bool completion = false;
   std::vector<std::string> completion_triggers;
   std::vector<std::string> commands;
+  std::vector<std::string> code_action_kinds;  // empty: no code actions
   std::string server_version;
 };
 std::string encode(const InitializeResult& result);
@@ -149,6 +152,10 @@ struct ExecuteCommandParams {
   std::string command;
   std::string id;     // arguments[0], if a string
   int64_t bytes = 0;  // arguments[1], if a number
+  /// arguments[0], if an object, and what is wrong with it.
+  std::optional<CommandParams> argument;
+  Status argument_status;
+  std::optional<RawJson> work_done_token;
 };
 Status decode(const Json& json, ExecuteCommandParams* out);
 

@@ -52,6 +52,7 @@ ClientCapabilities capabilities(const Json* json) {
       flag_at(json, {"workspace", "didChangeConfiguration", "dynamicRegistration"});
   out.workspace_folders = flag_at(json, {"workspace", "workspaceFolders"});
   out.fimd_status = flag_at(json, {"experimental", "fimdStatus"});
+  out.fimd_commands = flag_at(json, {"experimental", "fimdCommands"});
   return out;
 }
 
@@ -192,7 +193,13 @@ Status decode(const Json& json, CompletionParams* out) {
 Status decode(const Json& json, ExecuteCommandParams* out) {
   Reader reader(json, "params");
   reader.string("command", &out->command);
-  command_arguments(reader.find("arguments"), &out->id, &out->bytes);
+  const Json* arguments = reader.find("arguments");
+  command_arguments(arguments, &out->id, &out->bytes);
+  if (arguments != nullptr && arguments->is_array() && !arguments->empty() &&
+      arguments->front().is_object()) {
+    out->argument_status = decode(arguments->front(), &out->argument.emplace());
+  }
+  if (const Json* token = reader.find("workDoneToken")) out->work_done_token = raw(*token);
   return reader.status();
 }
 

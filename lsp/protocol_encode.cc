@@ -45,9 +45,12 @@ std::string encode(const InitializeResult& result) {
       {"positionEncoding", encoding_name(result.encoding)},
       {"textDocumentSync",
        {{"openClose", true}, {"change", 2}, {"save", {{"includeText", false}}}}},
-      {"executeCommandProvider", {{"commands", result.commands}}},
+      {"executeCommandProvider", {{"commands", result.commands}, {"workDoneProgress", true}}},
       {"workspace", {{"workspaceFolders", {{"supported", true}, {"changeNotifications", true}}}}}};
   if (result.inline_completion) capabilities["inlineCompletionProvider"] = Json::object();
+  if (!result.code_action_kinds.empty()) {
+    capabilities["codeActionProvider"] = {{"codeActionKinds", result.code_action_kinds}};
+  }
   if (result.completion) {
     capabilities["completionProvider"] = {{"triggerCharacters", result.completion_triggers},
                                           {"resolveProvider", false}};

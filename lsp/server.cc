@@ -160,6 +160,11 @@ std::unique_ptr<Completer> Server::make_completer(Workspace* workspace, Completi
                               std::move(options));
 }
 
+std::unique_ptr<Commander> Server::make_commander(Workspace* workspace, CompletionOptions options) {
+  return fimd::make_commander([this] { return model_.generator; }, workspace, executor(),
+                              std::move(options));
+}
+
 DaemonStatus Server::status() const {
   DaemonStatus status;
   status.version = kVersion;

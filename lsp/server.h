@@ -44,6 +44,8 @@ class Server : public SessionHost {
   Executor executor() override;
   std::unique_ptr<Completer> make_completer(Workspace* workspace,
                                             CompletionOptions options) override;
+  std::unique_ptr<Commander> make_commander(Workspace* workspace,
+                                            CompletionOptions options) override;
   void use_engine(const EngineOptions& options) override;
   DaemonStatus status() const override;
   HelloResult hello(uint64_t asking_session) const override;

@@ -47,6 +47,7 @@ Session::Session(SessionHost* host, uint64_t id, std::unique_ptr<Transport> tran
   bind_lifecycle();
   bind_documents();
   bind_completion();
+  bind_commands();
 }
 
 Session::~Session() = default;
@@ -120,12 +121,14 @@ void Session::initialize(InitializeParams params, Reply<InitializeResult> reply)
   set_folders();
   apply_settings(false);
   completer_ = host_->make_completer(&workspace_, config_.completion_options());
+  commander_ = host_->make_commander(&workspace_, config_.completion_options());
   spdlog::info("session {}: {} connected, {}", id_, describe().client, encoding_name(encoding_));
   InitializeResult result;
   result.encoding = encoding_;
   result.completion = announces_completion();
   result.completion_triggers = {".", "(", "[", "{", ",", "=", ":", ">"};
-  result.commands = {"fimd.accepted"};
+  result.commands = command_names();
+  if (offers_commands()) result.code_action_kinds = {"quickfix", "refactor.rewrite"};
   result.server_version = kVersion;
   reply(result);
 }
@@ -160,6 +163,7 @@ void Session::shutdown(Reply<Nothing> reply) {
   phase_ = Phase::kShutDown;
   for (const DocumentPtr& document : workspace_.documents()) {
     completer_->document_closed(document->uri());
+    commander_->document_closed(document->uri());
   }
   reply({});
 }

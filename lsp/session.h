@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "completion/commands/commander.h"
 #include "completion/completer.h"
 #include "context/workspace.h"
 #include "lsp/config.h"
@@ -41,6 +42,8 @@ class SessionHost {
   virtual const LoadedConfig& base_config() const = 0;
   virtual Executor executor() = 0;
   virtual std::unique_ptr<Completer> make_completer(Workspace* workspace,
+                                                    CompletionOptions options) = 0;
+  virtual std::unique_ptr<Commander> make_commander(Workspace* workspace,
                                                     CompletionOptions options) = 0;
   /// An editor chose another model or other engine settings: load them if they are new.
   virtual void use_engine(const EngineOptions& options) = 0;
@@ -106,7 +109,6 @@ class Session : public std::enable_shared_from_this<Session> {
   void hold_until_loaded(InlineCompletionParams params, Reply<InlineCompletionList> reply);
   void release_held();
   void completion(CompletionParams params, Reply<CompletionList> reply);
-  void execute_command(const ExecuteCommandParams& params, Reply<Nothing> reply);
   void partially_accepted(const ShownItemParams& params);
   void fimd_complete(FimdCompleteParams params, Reply<FimdCompleteResult> reply);
   void run_fimd_complete(const FimdCompleteParams& params, Reply<FimdCompleteResult> reply);
@@ -116,6 +118,18 @@ class Session : public std::enable_shared_from_this<Session> {
   CompletionItem menu_item(const Document& document, size_t cursor, const Suggestion& suggestion,
                            int rank) const;
   void finished(const DocumentPtr& document, const Result<CompletionResult>& result);
+
+  // session_commands.cc
+  static std::vector<std::string> command_names();
+  bool offers_commands() const;
+  void bind_commands();
+  void execute_command(ExecuteCommandParams params, Reply<RawJson> reply);
+  Result<CommandRequest> command_request(const CommandSpec& spec,
+                                         const CommandParams& params) const;
+  void run_command(const CommandSpec& spec, const CommandParams& params,
+                   const std::optional<RawJson>& work_done_token,
+                   const std::shared_ptr<Reply<RawJson>>& reply);
+  CodeActionList code_actions(const CodeActionParams& params) const;
 
   SessionHost* host_;
   uint64_t id_;
@@ -134,6 +148,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   Workspace workspace_;
   std::unique_ptr<Completer> completer_;
+  std::unique_ptr<Commander> commander_;
   std::set<std::string> lost_;  // documents whose text we do not know any more
   int active_requests_ = 0;
   struct HeldRequest {

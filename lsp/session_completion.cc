@@ -46,10 +46,6 @@ void Session::bind_completion() {
       "textDocument/completion", [this](CompletionParams params, Reply<CompletionList> reply) {
         completion(std::move(params), std::move(reply));
       });
-  binder_.request<ExecuteCommandParams, Nothing>(
-      "workspace/executeCommand", [this](const ExecuteCommandParams& params, Reply<Nothing> reply) {
-        execute_command(params, std::move(reply));
-      });
   binder_.notification<ShownItemParams>(
       "textDocument/didShowCompletion",
       [this](const ShownItemParams& params) { completer_->did_show(params.id); });
@@ -305,16 +301,6 @@ void Session::completion(CompletionParams params, Reply<CompletionList> reply) {
     self->completer_->cancel(id);
   });
   send_status();
-}
-
-void Session::execute_command(const ExecuteCommandParams& params, Reply<Nothing> reply) {
-  if (params.command != kAcceptedCommand) {
-    reply.error(
-        RpcError{rpc::kInvalidParams, "no command '" + params.command.substr(0, 200) + "'"});
-    return;
-  }
-  completer_->did_accept(params.id, static_cast<size_t>(std::max<int64_t>(0, params.bytes)));
-  reply({});
 }
 
 void Session::partially_accepted(const ShownItemParams& params) {

@@ -21,6 +21,7 @@ void Session::did_open(DidOpenParams params) {
   if (workspace_.find(params.uri)) {
     spdlog::warn("session {}: a document was opened twice; the newer text counts", id_);
     completer_->document_closed(params.uri);
+    commander_->document_closed(params.uri);
     (void)workspace_.close(params.uri);
   }
   lost_.erase(params.uri);
@@ -52,6 +53,7 @@ void Session::did_change(DidChangeParams params) {
   if (!changed.ok()) {
     lost_.insert(params.uri);
     completer_->document_closed(params.uri);
+    commander_->document_closed(params.uri);
     spdlog::error("session {}: version {} does not apply: {}", id_, version,
                   changed.error().message);
     rpc_.notify("window/logMessage",
@@ -72,6 +74,7 @@ void Session::did_close(const DocumentParams& params) {
     return;
   }
   completer_->document_closed(params.uri);
+  commander_->document_closed(params.uri);
   (void)workspace_.close(params.uri);
 }
 

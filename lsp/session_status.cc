@@ -42,6 +42,7 @@ void Session::apply_settings(bool report_problems) {
   merge(pulled_settings_, "the editor's settings");
   if (report_problems) report_config_problems(problems);
   if (completer_) completer_->set_options(config_.completion_options());
+  if (commander_) commander_->set_options(config_.completion_options());
   if (report_problems) {
     // Engine settings are the daemon's; an editor that sets them itself has a say.
     const bool chosen =

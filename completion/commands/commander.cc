@@ -24,7 +24,7 @@ namespace {
 
 constexpr size_t kMaxInstruction = 8192;
 constexpr int kFillTokens = 96;
-constexpr int kFillSamples = 3;
+constexpr int kFillSamples = 5;
 constexpr float kFillTemperature = 0.6F;
 constexpr float kFillTopP = 0.9F;
 // Prose that is always the likeliest word tends to run in circles.

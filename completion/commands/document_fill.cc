@@ -32,6 +32,56 @@ std::string_view mark_of(DocStyle style) {
   }
 }
 
+std::vector<std::string> parts_of(std::string_view text) {
+  std::vector<std::string> parts;
+  for (const std::string_view word : identifiers(text)) {
+    for (std::string& part : identifier_parts(word)) {
+      if (part.size() >= 3) parts.push_back(std::move(part));
+    }
+  }
+  std::sort(parts.begin(), parts.end());
+  parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
+  return parts;
+}
+
+/// How many of `parts` a text speaks of: `read_config` is about reading some configuration. Word
+/// forms are not told apart.
+double spoken_of(const std::vector<std::string>& parts, const std::vector<std::string>& words) {
+  return static_cast<double>(
+      std::count_if(parts.begin(), parts.end(), [&](const std::string& part) {
+        return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+          const size_t stem = std::min<size_t>(4, std::min(part.size(), word.size()));
+          return word.compare(0, stem, part, 0, stem) == 0;
+        });
+      }));
+}
+
+/// Share of the name that a text speaks of.
+double speaks_of_name(std::string_view text, std::string_view name) {
+  const std::vector<std::string> parts = parts_of(name);
+  return parts.empty() ? 0 : spoken_of(parts, parts_of(text)) / static_cast<double>(parts.size());
+}
+
+/// A description has something to do with the code: a small model likes to write what stands
+/// above many functions.
+bool is_related(std::string_view text, std::string_view name, std::string_view code) {
+  return speaks_of_name(text, name) > 0 || spoken_of(parts_of(code), parts_of(text)) >= 3;
+}
+
+/// `x` is quoted but the code has no x.
+bool quotes_unknown(std::string_view text, std::string_view code) {
+  for (size_t at = text.find('`'); at != std::string_view::npos;) {
+    const size_t end = text.find('`', at + 1);
+    if (end == std::string_view::npos) return true;
+    if (code.find(text.substr(at + 1, end - at - 1)) == std::string_view::npos) return true;
+    at = text.find('`', end + 1);
+  }
+  return false;
+}
+
+// What it is worth, in log-probability, to speak of what the name says.
+constexpr double kNameBonus = 1.0;
+
 }  // namespace
 
 Result<DocFillSpot> open_comment(const Document& document, const DocPlace& place) {
@@ -57,6 +107,9 @@ bool beyond_comment(const DocPlace& place, std::string_view written) {
 Result<std::string> choose_doc_text(const DocPlace& place, std::string_view code,
                                     const std::vector<DocCandidate>& candidates) {
   std::vector<DocCandidate> ranked = candidates;
+  for (DocCandidate& candidate : ranked) {
+    candidate.mean_logprob += kNameBonus * speaks_of_name(candidate.written, place.code.name);
+  }
   std::stable_sort(ranked.begin(), ranked.end(), [](const DocCandidate& a, const DocCandidate& b) {
     return a.mean_logprob > b.mean_logprob;
   });
@@ -70,6 +123,11 @@ Result<std::string> choose_doc_text(const DocPlace& place, std::string_view code
       if (status.ok() && text.find(word) != std::string::npos) {
         status = Error{ErrorCode::kNotFound, "the model found no description: \"" + text + "\""};
       }
+    }
+    const std::string_view said =
+        place.style == DocStyle::kSlashes ? std::string_view(candidate.written) : text;
+    if (status.ok() && (quotes_unknown(text, code) || !is_related(said, place.code.name, code))) {
+      status = Error{ErrorCode::kNotFound, "the model found no description: \"" + text + "\""};
     }
     if (status.ok()) return text;
     if (!failed) error = status.error();

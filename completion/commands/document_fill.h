@@ -28,7 +28,8 @@ struct DocCandidate {
   std::string written;
   double mean_logprob = 0;
 };
-/// The documentation among what was written, the likeliest first; an error if none will do.
+/// The documentation among what was written, the likeliest that speaks
+/// of what the name says; an error if none will do.
 Result<std::string> choose_doc_text(const DocPlace& place, std::string_view code,
                                     const std::vector<DocCandidate>& candidates);
 

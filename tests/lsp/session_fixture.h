@@ -79,6 +79,11 @@ class Host : public SessionHost {
     completer = made.get();
     return made;
   }
+  std::unique_ptr<Commander> make_commander(Workspace* workspace,
+                                            CompletionOptions options) override {
+    return fimd::make_commander([this] { return state.generator; }, workspace, executor(),
+                                std::move(options));
+  }
   void use_engine(const EngineOptions& options) override { engines.push_back(options); }
   DaemonStatus status() const override { return {}; }
   HelloResult hello(uint64_t) const override { return {"0", "b", 1, 1, 0}; }
