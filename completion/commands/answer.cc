@@ -1,6 +1,7 @@
 #include "completion/commands/answer.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "completion/text_util.h"
@@ -173,6 +174,27 @@ std::string_view shown_so_far(std::string_view answer) {
     text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
   }
   return text;
+}
+
+std::optional<size_t> circling(std::string_view answer) {
+  constexpr size_t kTail = 800;
+  constexpr size_t kLongestPeriod = 200;
+  if (answer.size() < kTail) return std::nullopt;
+  const std::string_view tail = answer.substr(answer.size() - kTail);
+  // Knuth-Morris-Pratt: the shortest period of the tail.
+  std::array<size_t, kTail> border{};
+  for (size_t i = 1, k = 0; i < kTail; ++i) {
+    while (k > 0 && tail[i] != tail[k]) k = border[k - 1];
+    if (tail[i] == tail[k]) ++k;
+    border[i] = k;
+  }
+  const size_t period = kTail - border[kTail - 1];
+  if (period > kLongestPeriod) return std::nullopt;
+  // Rules and table lines repeat one character.
+  if (period == 1 && kTail < answer.size() && answer.size() < 2 * kTail) return std::nullopt;
+  size_t begin = answer.size() - kTail;
+  while (begin > 0 && answer[begin - 1] == answer[begin - 1 + period]) --begin;
+  return floor_to_code_point(answer, begin + period);
 }
 
 std::string fence_for(std::string_view code) {

@@ -30,6 +30,10 @@ bool has_whole_block(std::string_view answer);
 /// one. Only ever grows itself.
 std::string_view shown_so_far(std::string_view answer);
 
+/// Where an answer begins to say the same over and over: what comes before, and the first time of
+/// what is repeated. Looks at the end of the answer only.
+std::optional<size_t> circling(std::string_view answer);
+
 /// A fence that no line of `code` can close.
 std::string fence_for(std::string_view code);
 

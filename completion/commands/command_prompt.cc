@@ -18,6 +18,8 @@ constexpr size_t kMaxCodeAnswer = 8192;
 // Of the room beside the code: text before it, text behind it; other files get the rest.
 constexpr size_t kBeforePercent = 40;
 constexpr size_t kAfterPercent = 20;
+constexpr size_t kBeforeAlonePercent = 65;
+constexpr size_t kAfterAlonePercent = 35;
 constexpr size_t kMaxBytesPerToken = 16;
 
 std::string redacted(std::string_view text) {
@@ -123,6 +125,10 @@ Result<LineRange> command_lines(const CommandRequest& request, std::string* name
   if (lines.last_line > lines.first_line && document.line_start(lines.last_line) == end) {
     --lines.last_line;
   }
+  // Likewise one that begins at the end of a line.
+  if (lines.first_line < lines.last_line && begin >= document.line_end(lines.first_line)) {
+    ++lines.first_line;
+  }
   while (lines.first_line < lines.last_line && is_blank(document.line_text(lines.first_line))) {
     ++lines.first_line;
   }
@@ -205,9 +211,15 @@ Result<CommandPrompt> CommandPromptBuilder::build(const CommandSpec& spec,
   const size_t spent = built.tokens + built.tokens / 50 + 64;
   for (size_t room = whole > spent ? whole - spent : 0; room >= 64; room = room * 3 / 4) {
     Context around;
-    const size_t before_budget = room * kBeforePercent / 100;
-    const size_t after_budget = room * kAfterPercent / 100;
+    // What one side leaves over goes to the other.
+    size_t before_budget = room * (with_snippets ? kBeforePercent : kBeforeAlonePercent) / 100;
+    size_t after_budget = room * (with_snippets ? kAfterPercent : kAfterAlonePercent) / 100;
+    const size_t below = window_end(document, lines.end, after_budget, &counter_);
+    const size_t below_tokens = counter_(text.substr(lines.end, below - lines.end));
+    if (below == text.size()) before_budget += after_budget - std::min(after_budget, below_tokens);
     const size_t begin = window_begin(document, lines.begin, before_budget, &counter_);
+    const size_t above_tokens = counter_(text.substr(begin, lines.begin - begin));
+    if (begin == 0) after_budget += before_budget - std::min(before_budget, above_tokens);
     const size_t end = window_end(document, lines.end, after_budget, &counter_);
     around.before = trim_right(redacted(text.substr(begin, lines.begin - begin)));
     around.after = redacted(text.substr(lines.end, end - lines.end));

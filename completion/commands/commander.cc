@@ -167,6 +167,7 @@ class CommanderCore : public std::enable_shared_from_this<CommanderCore> {
     std::function<bool(std::string_view)> complete;
     if (run->spec->answer == CommandSpec::Answer::kMarkdown) {
       params.sampling = {.temperature = kProseTemperature, .top_p = kProseTopP, .seed = 1};
+      complete = [](std::string_view text) { return circling(text).has_value(); };
     } else {
       complete = has_whole_block;
     }
@@ -283,7 +284,7 @@ class CommanderCore : public std::enable_shared_from_this<CommanderCore> {
     }
   }
 
-  void abandon(const RunPtr& run, const char* why) {
+  void abandon(RunPtr run, const char* why) {  // a copy: the map's own is erased
     runs_.erase(run->id);
     stop_flows(run);
     finish(run, Error{ErrorCode::kCancelled, why});

@@ -7,6 +7,20 @@ namespace {
 constexpr size_t kMaxDiagnostics = 20;
 constexpr size_t kMaxMessage = 400;
 
+/// Compilers like to go on over several lines.
+std::string flat(std::string_view message) {
+  std::string out;
+  for (const char c : message) {
+    const bool blank = c == ' ' || c == '\t' || c == '\n' || c == '\r';
+    if (!blank) {
+      out += c;
+    } else if (!out.ends_with(' ')) {
+      out += ' ';
+    }
+  }
+  return one_line(out, kMaxMessage);
+}
+
 std::string described(const Diagnostic& diagnostic, const Document& document) {
   std::string text = "- line " + std::to_string(diagnostic.line + 1);
   if (diagnostic.line < document.line_count()) {
@@ -15,7 +29,7 @@ std::string described(const Diagnostic& diagnostic, const Document& document) {
   }
   text += ": ";
   if (!diagnostic.severity.empty()) text += diagnostic.severity + ": ";
-  text += one_line(diagnostic.message, kMaxMessage);
+  text += flat(diagnostic.message);
   if (!diagnostic.source.empty()) text += " (" + one_line(diagnostic.source) + ")";
   return text;
 }

@@ -18,10 +18,12 @@ Result<CommandResult> answered(const Run& run) {
   const Document& document = *run.request.document;
   switch (run.spec->answer) {
     case CommandSpec::Answer::kMarkdown: {
-      const std::string_view text = without_thought(flow.text);
+      const auto circle = circling(flow.text);
+      const std::string_view text =
+          without_thought(std::string_view(flow.text).substr(0, circle.value_or(flow.text.size())));
       if (text.empty()) return Error{ErrorCode::kNotFound, "the model gave no answer"};
       out.text = text;
-      out.truncated = truncated;
+      out.truncated = truncated || circle.has_value();
       return out;
     }
     case CommandSpec::Answer::kCode: {
