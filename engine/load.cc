@@ -31,6 +31,7 @@ Status check_options(const EngineOptions& options) {
     return bad("the prefill chunk must be 1 to 65536 tokens");
   }
   if (options.kv_cache_bytes < 1) return bad("the KV cache needs a budget");
+  if (options.state_cache_bytes < 0) return bad("the budget of states cannot be negative");
   return {};
 }
 
@@ -96,6 +97,8 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
   CpuBackendOptions cpu;
   cpu.threads = options.threads > 0 ? options.threads : usable_physical_cores();
   cpu.kv_bytes = options.kv_cache_bytes;
+  cpu.checkpoint_bytes =
+      options.state_cache_bytes > 0 ? options.state_cache_bytes : options.kv_cache_bytes;
   // Room for a chunk of a prompt and one token each of several sequences that are generating.
   constexpr int kDecodingSequences = 32;
   cpu.max_batch_tokens = options.prefill_chunk + kDecodingSequences;

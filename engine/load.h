@@ -15,6 +15,7 @@ struct EngineOptions {
   std::string backend = "auto";  // auto, cpu (cuda, remote: later rows of the generator table)
   int threads = 0;               // 0: one per physical core
   int64_t kv_cache_bytes = int64_t{512} << 20;
+  int64_t state_cache_bytes = 0;  // checkpoints of recurrent layers' state; 0: as kv_cache_bytes
   int context_length = 0;   // 0: the model's own
   int prefill_chunk = 128;  // tokens between two looks at the mailbox
 };

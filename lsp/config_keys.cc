@@ -23,6 +23,9 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"engine.threads", kInt, "0", 0, 256, "", "CPU threads. 0: one per physical core."},
     {"engine.kv_cache_mb", kInt, "512", 16, 262144, "",
      "Memory for cached prompts of all documents, in MiB."},
+    {"engine.state_cache_mb", kInt, "0", 0, 262144, "",
+     "Memory for states of recurrent layers to resume prompts from, in MiB. 0: as much as "
+     "`kv_cache_mb`. Only hybrid models take it."},
     {"engine.context_length", kInt, "0", 0, 1048576, "",
      "Longest prompt and answer, in tokens. 0: as long as the model allows."},
     {"engine.prefill_chunk", kInt, "128", 8, 8192, "",

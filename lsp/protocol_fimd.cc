@@ -135,6 +135,8 @@ std::string encode(const DaemonStatus& status) {
                  {"queuedRequests", status.engine.queued_requests},
                  {"kvBytesUsed", status.engine.kv_bytes_used},
                  {"kvBytesBudget", status.engine.kv_bytes_budget},
+                 {"stateBytesUsed", status.engine.state_bytes_used},
+                 {"stateBytesBudget", status.engine.state_bytes_budget},
                  {"promptTokens", status.engine.prompt_tokens},
                  {"cachedTokens", status.engine.cached_tokens},
                  {"decodedTokens", status.engine.decoded_tokens},

@@ -5,11 +5,10 @@
 namespace fimd::models {
 
 namespace {
-constexpr std::array kFamilies =
-    {
-        Family{"llama", build_llama},      Family{"qwen2", build_qwen2},
-        Family{"qwen3", build_qwen3},      Family{"qwen35", build_qwen35},
-        Family{"qwen35moe", build_qwen35},  // which says that it cannot run experts
+// build_qwen35 says of qwen35moe's files that it cannot run experts.
+constexpr std::array kFamilies = {
+    Family{"llama", build_llama},   Family{"qwen2", build_qwen2},      Family{"qwen3", build_qwen3},
+    Family{"qwen35", build_qwen35}, Family{"qwen35moe", build_qwen35},
 };
 }  // namespace
 

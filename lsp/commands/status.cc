@@ -58,6 +58,11 @@ void print(const Json& status) {
                 number(*engine, "kvBytesUsed") / 1048576,
                 number(*engine, "kvBytesBudget") / 1048576,
                 prompt > 0 ? 100 * number(*engine, "cachedTokens") / prompt : 0.0, prompt);
+    if (number(*engine, "stateBytesBudget") > 0) {
+      std::printf("states    %.1f of %.0f MiB of recurrent state to resume from\n",
+                  number(*engine, "stateBytesUsed") / 1048576,
+                  number(*engine, "stateBytesBudget") / 1048576);
+    }
     std::printf("speed     %.0f tokens/s; %.0f tokens generated\n",
                 number(*engine, "tokensPerSecond"), number(*engine, "decodedTokens"));
   }
