@@ -3,8 +3,12 @@
 
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/attention_plan.h"
+#include "kernels/cuda/quantize.cuh"
 
 namespace fimd::cuda::attention_detail {
+
+/// A column beyond those of any activations: RowWriter stores nothing there.
+constexpr int kNoColumn = 1 << 30;
 
 template <int kDim_, int kMTiles_, int kWarpsM_, int kWarpsN_, int kKeys_, int kStages_>
 struct Config {
@@ -95,13 +99,39 @@ __device__ inline void for_each_quad(int n_rows, const F& f) {
   }
 }
 
-/// Four outputs of a row, normalised.
+/// Stores four outputs of a row, normalised: as float, and as what the next product reads. Whole
+/// warps call it together, eight lanes to 32 columns.
 template <class C>
 __device__ inline void store_output(const KernelArgs& args, const Work& work, int row, int column,
                                     float4 value, bool wanted) {
-  if (!wanted) return;
-  *reinterpret_cast<float4*>(args.params.out + query_row(args, work, row) * C::kDim + column) =
-      value;
+  const int64_t at = query_row(args, work, row);
+  if (args.params.out != nullptr && wanted) {
+    *reinterpret_cast<float4*>(args.params.out + at * C::kDim + column) = value;
+  }
+  if constexpr (C::kDim % 32 == 0) {
+    if (!args.quantizes) return;
+    const auto token = static_cast<int>(at / args.params.n_heads);
+    const auto head = static_cast<int>(at % args.params.n_heads);
+    const RowWriter writer = {args.params.activations, args.groups};
+    writer.write(token, wanted ? head * C::kDim + column : kNoColumn, value);
+  }
+}
+
+/// Zeros from the last column of the activations to the end of their last k tile: whoever has the
+/// last head of a row writes them.
+template <class C>
+__device__ inline void store_padding(const KernelArgs& args, const Work& work) {
+  const int cols = args.params.n_heads * C::kDim;
+  if (!args.quantizes || cols % kTileCols == 0 || blockIdx.y + 1 != gridDim.y) return;
+  const RowWriter writer = {args.params.activations, args.groups};
+  for (int row = static_cast<int>(threadIdx.x) / 32; row < work.n_pairs; row += C::kThreads / 32) {
+    const int64_t at = query_row(args, work, row);
+    if (at % args.params.n_heads != args.params.n_heads - 1) continue;
+    for (int column = 0; column < kTileCols; column += 128) {
+      writer.write(static_cast<int>(at / args.params.n_heads),
+                   cols + column + static_cast<int>(threadIdx.x) % 32 * 4, float4());
+    }
+  }
 }
 
 /// Joins the parts of all splits if this block is the last of its unit to arrive.
@@ -176,6 +206,7 @@ __device__ inline void join_splits(const KernelArgs& args, const Work& work, cha
     }
     store_output<C>(args, work, row, column, sum, wanted);
   });
+  store_padding<C>(args, work);
 }
 
 /// Joins the warps that shared the keys of a row, and stores the block's outputs or its part.
@@ -250,6 +281,7 @@ __device__ inline void store_rows(const KernelArgs& args, const Work& work,
           make_uint2(pack_halves(sum.x, sum.y), pack_halves(sum.z, sum.w));
     }
   });
+  if (work.n_active == 1) store_padding<C>(args, work);
 }
 
 }  // namespace fimd::cuda::attention_detail

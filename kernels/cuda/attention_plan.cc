@@ -42,6 +42,12 @@ void attention(const AttentionParams& params, cudaStream_t stream) {
   if (params.n_sequences == 0 || params.max_rows == 0) return;
   KernelArgs args;
   args.params = params;
+  const Activations& activations = params.activations;
+  args.quantizes =
+      activations.q8 != nullptr || activations.bf16 != nullptr || activations.plain != nullptr;
+  assert(!args.quantizes ||
+         (kv.head_dim % 32 == 0 && activations.cols == params.n_heads * kv.head_dim));
+  args.groups = row_groups(params.n_rows);
   args.group = params.n_heads / kv.n_kv_heads;
   args.page_shift = std::countr_zero(static_cast<unsigned>(kv.page_tokens));
   auto* workspace = static_cast<std::byte*>(params.workspace);

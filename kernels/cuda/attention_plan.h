@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/pack.h"
 
 namespace fimd::cuda::attention_detail {
 
@@ -14,7 +15,9 @@ inline constexpr int kMaxUnits = 2048;
 
 struct KernelArgs {
   AttentionParams params;
-  int group = 1;  // query heads of a KV head
+  bool quantizes = false;     // params.activations are wanted
+  RowGroups groups = {1, 1};  // of theirs
+  int group = 1;              // query heads of a KV head
   int page_shift = 0;
   int m_tiles = 1;  // tiles of rows of the longest sequence
   int n_splits = 1;

@@ -157,7 +157,9 @@ struct AttentionParams {
   int window = 0;
   int max_rows = 0;  // of one sequence: n_rows of the largest
   int max_keys = 0;  // at least first + n_rows of every sequence; a graph is good up to this
-  float* out = nullptr;
+  float* out = nullptr;  // or null, if activations are enough
+  /// What the next product reads, as quantize(out) would write it; head_dim a multiple of 32.
+  Activations activations;
   void* workspace = nullptr;  // attention_workspace_bytes(...), zeroed once, of one stream
 };
 /// Chooses between split-K flash decoding (few rows) and flash prefill by max_rows. The split

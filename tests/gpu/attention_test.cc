@@ -1,3 +1,4 @@
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -137,6 +138,44 @@ TEST_CASE("attention of many editors at once, one without a row") {
   for (int i = 0; i < 40; ++i) shape.spans.push_back({i == 17 ? 0 : 1 + i % 3, 37 * i});
   Run run(shape, 3);
   run.check(run.result(), 8);
+}
+
+TEST_CASE("activations are those that quantize() makes of the output") {
+  for (const int dim : {64, 96, 128, 256}) {
+    for (const int rows : {1, 3, 9, 30}) {
+      for (const int first : {0, 1000}) {
+        AttentionShape shape;
+        shape.head_dim = dim;
+        shape.n_kv_heads = 3;
+        shape.group = 3;
+        shape.spans = {{rows, first}, {1, 70}};
+        Run run(shape, 30);
+        const int n = run.kv.n_rows;
+        const int64_t cols = run.n_heads * dim;
+        const auto make = [&] {
+          return std::array{poisoned<char>(q8_bytes(n, cols)), poisoned<char>(bf16_bytes(n, cols)),
+                            poisoned<__nv_bfloat16>(run.elements())};
+        };
+        const auto all = [&](const std::array<DeviceBuffer, 3>& b) {
+          return Activations{cols, b[0].data(), b[1].data(), b[2].as<__nv_bfloat16>()};
+        };
+        const auto direct = make();
+        const auto from_output = make();
+        run.params.activations = all(direct);
+        run.result();
+        quantize(run.out.as<float>(), n, all(from_output), nullptr);
+        INFO(name(shape) << ": " << rows << " rows behind " << first);
+        for (size_t i = 0; i < direct.size(); ++i) {
+          const size_t bytes = direct[i].bytes();
+          CHECK(to_host<char>(direct[i], bytes) == to_host<char>(from_output[i], bytes));
+        }
+        run.params.out = nullptr;
+        attention(run.params, nullptr);
+        CHECK(to_host<char>(direct[0], direct[0].bytes()) ==
+              to_host<char>(from_output[0], from_output[0].bytes()));
+      }
+    }
+  }
 }
 
 TEST_CASE("attention does not depend on timing, and leaves its workspace ready") {
