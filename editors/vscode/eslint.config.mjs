@@ -16,6 +16,6 @@ export default tseslint.config(
   },
   {
     files: ['*.mjs', 'scripts/*.mjs'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', Buffer: 'readonly' } },
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', Buffer: 'readonly', URL: 'readonly' } },
   },
 );

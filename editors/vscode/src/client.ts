@@ -35,7 +35,7 @@ const ownFeatures: StaticFeature = {
     capabilities.window = { ...capabilities.window, workDoneProgress: false }; // the status bar has it
     const workspace = (capabilities.workspace ??= {});
     workspace.didChangeConfiguration = { dynamicRegistration: false };
-    capabilities.experimental = { fimdStatus: true };
+    capabilities.experimental = { fimdStatus: true, fimdCommands: true };
   },
   preInitialize(capabilities: ServerCapabilities) {
     delete capabilities.inlineCompletionProvider;

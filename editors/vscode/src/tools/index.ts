@@ -3,19 +3,18 @@ import type { Client } from '../client';
 import { runDoctor } from './doctor';
 import { showDaemonLog } from './log';
 import { choosePath, pickModel } from './model';
-import { Pages } from './pages';
+import type { Pages } from './pages';
 import { showPrompt } from './prompt';
 
 /** Commands that show what fimd does, and choose what it runs. */
 export function activate(
   context: vscode.ExtensionContext,
   client: Client,
+  pages: Pages,
   log: vscode.LogOutputChannel,
 ): void {
-  const pages = new Pages();
   const register = vscode.commands.registerCommand;
   context.subscriptions.push(
-    pages,
     register('fimd.showLog', () => log.show(true)),
     register('fimd.showDaemonLog', () => showDaemonLog(client)),
     register('fimd.doctor', () => runDoctor(client, pages)),
