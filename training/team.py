@@ -60,10 +60,10 @@ class Team:
 
 def launch(script, arguments, gpus):
     """Runs the script once for each GPU; ends all as soon as one fails. Returns the exit status."""
-    children = []
+    children, port = [], str(29500 + (os.getpid() + int(time.time())) % 400)
     for rank in range(gpus):
         env = dict(os.environ, RANK=str(rank), WORLD_SIZE=str(gpus), MASTER_ADDR="127.0.0.1",
-                   MASTER_PORT=str(29500 + os.getpid() % 400), FIMD_CHILD="1")
+                   MASTER_PORT=port, FIMD_CHILD="1")
         if gpus > 1:
             env.setdefault("GLOO_SOCKET_IFNAME", "lo")
             env.setdefault("NCCL_SOCKET_IFNAME", "lo")
