@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -156,6 +157,11 @@ class Generator {
   virtual size_t count_tokens(std::string_view text) const = 0;
 
   virtual EngineStatus status() const = 0;
+
+  /// `callback` is called once, on the generator's thread, when its device is lost: from then on
+  /// every request ends with kUnavailable, and only loading the model again helps. Set it before
+  /// the first request.
+  virtual void when_lost(std::function<void()> /*callback*/) {}
 };
 
 }  // namespace fimd

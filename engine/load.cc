@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "engine/cpu_backend.h"
+#include "engine/backend_choice.h"
 #include "engine/generators/local.h"
-#include "support/cpu_count.h"
 #include "support/log.h"
 
 namespace fimd {
@@ -18,8 +17,8 @@ constexpr double kWeights = 0.95;
 
 Status check_options(const EngineOptions& options) {
   const auto bad = [](const std::string& what) { return Error{ErrorCode::kInvalidArgument, what}; };
-  if (options.backend != "auto" && options.backend != "cpu") {
-    return bad("backend '" + options.backend + "' is not one of auto, cpu");
+  if (!is_backend(options.backend)) {
+    return bad("backend '" + options.backend + "' is not one of " + backend_names());
   }
   constexpr int kMaxThreads = 1024;
   if (options.threads < 0 || options.threads > kMaxThreads) {
@@ -27,42 +26,37 @@ Status check_options(const EngineOptions& options) {
   }
   if (options.context_length < 0) return bad("the context length cannot be negative");
   constexpr int kMaxChunk = 1 << 16;
-  if (options.prefill_chunk < 1 || options.prefill_chunk > kMaxChunk) {
-    return bad("the prefill chunk must be 1 to 65536 tokens");
+  if (options.prefill_chunk < 0 || options.prefill_chunk > kMaxChunk) {
+    return bad("the prefill chunk must be 0 (automatic) to 65536 tokens");
   }
-  if (options.kv_cache_bytes < 1) return bad("the KV cache needs a budget");
+  if (options.kv_cache_bytes < 0) return bad("the KV cache's budget cannot be negative");
   if (options.state_cache_bytes < 0) return bad("the budget of states cannot be negative");
   return {};
 }
 
 /// Touches every weight once, so that the first keystroke does not wait for the disk, and measures
 /// how long reading a token of a prompt takes. Returns milliseconds.
-Result<double> warm_up(Backend& backend, const Tokenizer& tokenizer) {
-  constexpr int kTokens = 16;
-  const std::vector<TokenId> tokens(kTokens, tokenizer.bos().value_or(0));
+Result<double> warm_up(Backend& backend, const Tokenizer& tokenizer, int n_tokens) {
   const KvGeometry kv = backend.kv();
+  const int most = std::min({n_tokens, backend.max_batch_tokens(), kv.n_pages * kv.page_tokens});
+  const std::vector<TokenId> tokens(static_cast<size_t>(most), tokenizer.bos().value_or(0));
   std::vector<int32_t> pages;  // nobody uses any yet
-  for (int32_t page = 0; page * kv.page_tokens < kTokens && page < kv.n_pages; ++page) {
-    pages.push_back(page);
-  }
+  for (int32_t page = 0; page * kv.page_tokens < most; ++page) pages.push_back(page);
   const SampleSpec sample;
   StepInput input;
   input.pages = pages;
   input.samples = {&sample, 1};
   double ms_per_token = 0;
-  for (const size_t n : {size_t{1}, size_t{kTokens}}) {
-    input.tokens = std::span(tokens).first(n);
+  // The first pass of a kind may take longer.
+  for (const int n : {1, most, most}) {
+    input.tokens = std::span(tokens).first(static_cast<size_t>(n));
     Sampled sampled;
     const Stopwatch watch;
     FIMD_RETURN_IF_ERROR(backend.forward({&input, 1}, {&sampled, 1}));
-    ms_per_token = watch.elapsed_ms() / static_cast<double>(n);
+    ms_per_token = watch.elapsed_ms() / n;
     if (sampled.token < 0) {
       return Error{ErrorCode::kCorrupt,
                    "the model's output is not a number; its file may be damaged"};
-    }
-    if (backend.max_batch_tokens() < kTokens ||
-        pages.size() * static_cast<size_t>(kv.page_tokens) < static_cast<size_t>(kTokens)) {
-      break;
     }
   }
   return ms_per_token;
@@ -94,28 +88,21 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
   }
 
   report(kTokenizer, "loading the weights");
-  CpuBackendOptions cpu;
-  cpu.threads = options.threads > 0 ? options.threads : usable_physical_cores();
-  cpu.kv_bytes = options.kv_cache_bytes;
-  cpu.checkpoint_bytes =
-      options.state_cache_bytes > 0 ? options.state_cache_bytes : options.kv_cache_bytes;
-  // Room for a chunk of a prompt and one token each of several sequences that are generating.
-  constexpr int kDecodingSequences = 32;
-  cpu.max_batch_tokens = options.prefill_chunk + kDecodingSequences;
   FIMD_ASSIGN_OR_RETURN(
-      parts.backend, CpuBackend::make(*parts.spec, TokenMask(*parts.tokenizer, parts.spec->vocab),
-                                      cpu, [&](double done) {
-                                        report(kTokenizer + (kWeights - kTokenizer) * done,
-                                               "loading the weights");
-                                      }));
+      ChosenBackend chosen,
+      choose_backend(options, *parts.spec, TokenMask(*parts.tokenizer, parts.spec->vocab),
+                     [&](double done) {
+                       report(kTokenizer + (kWeights - kTokenizer) * done, "loading the weights");
+                     }));
+  parts.backend = std::move(chosen.backend);
 
   // The weights were copied into the order that the kernels like; only rows of the embedding are
   // still read from the file.
   parts.source->wont_need();
   report(kWeights, "warming up");
-  SchedulerOptions scheduler;
-  FIMD_ASSIGN_OR_RETURN(scheduler.ms_per_token, warm_up(*parts.backend, *parts.tokenizer));
-  scheduler.prefill_chunk = options.prefill_chunk;
+  SchedulerOptions scheduler = chosen.scheduler;
+  FIMD_ASSIGN_OR_RETURN(scheduler.ms_per_token,
+                        warm_up(*parts.backend, *parts.tokenizer, chosen.warm_up_tokens));
   const int own = parts.spec->context_length;
   scheduler.context_length =
       options.context_length > 0 ? std::min(options.context_length, own) : own;
@@ -123,8 +110,8 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
   auto generator = std::make_unique<LocalGenerator>(std::move(parts), scheduler);
   const ModelInfo& info = generator->info();
   if (info.context_length < wanted) {
-    spdlog::warn("the KV cache budget of {} MiB limits the context to {} of {} tokens",
-                 options.kv_cache_bytes >> 20, info.context_length, wanted);
+    spdlog::warn("the KV cache of {} MiB limits the context to {} of {} tokens",
+                 generator->status().kv_bytes_budget >> 20, info.context_length, wanted);
   }
   spdlog::info("loaded {} ({}, {}, {} M parameters, {} MiB, context {}) on {} in {:.0f} ms",
                info.name, info.architecture, info.quantization, info.parameters / 1000000,

@@ -11,13 +11,13 @@
 namespace fimd {
 
 struct EngineOptions {
-  std::string model_path;        // a .gguf file
-  std::string backend = "auto";  // auto, cpu (cuda, remote: later rows of the generator table)
-  int threads = 0;               // 0: one per physical core
-  int64_t kv_cache_bytes = int64_t{512} << 20;
+  std::string model_path;         // a .gguf file
+  std::string backend = "auto";   // auto, cpu, cuda
+  int threads = 0;                // 0: one per physical core
+  int64_t kv_cache_bytes = 0;     // 0: 512 MiB, on a GPU from what is free
   int64_t state_cache_bytes = 0;  // checkpoints of recurrent layers' state; 0: as kv_cache_bytes
-  int context_length = 0;   // 0: the model's own
-  int prefill_chunk = 128;  // tokens between two looks at the mailbox
+  int context_length = 0;         // 0: the model's own
+  int prefill_chunk = 0;  // tokens between two looks at the mailbox; 0: as suits the backend
 };
 
 /// `fraction` in [0, 1]; called on the loading thread.

@@ -1,5 +1,9 @@
 #include "engine/model_file.h"
 
+#include <filesystem>
+
+#include "engine/cuda/cuda.h"
+
 #include "engine/model_source.h"
 #include "engine/tokenizer/load.h"
 #include "kernels/cpu/isa.h"
@@ -24,6 +28,40 @@ std::string describe_cpu() {
   }
   if (!others.empty()) text += " (also possible: " + others + ")";
   return text + ", " + std::to_string(usable_physical_cores()) + " cores";
+}
+
+GpuReport describe_gpu() {
+  const CudaProbe probe = probe_cuda();
+  GpuReport report;
+  report.usable = probe.best() != nullptr;
+  for (const CudaDevice& device : probe.devices) {
+    std::string line = device.name + ", compute capability " + std::to_string(device.major) + "." +
+                       std::to_string(device.minor);
+    if (device.usable()) {
+      line += ", " + std::to_string(device.free_bytes >> 20) + " of " +
+              std::to_string(device.total_bytes >> 20) + " MiB free";
+    }
+    report.found.push_back(line + ", driver for CUDA " + probe.driver);
+  }
+  if (report.usable) {
+    if (!probe.cublas.empty()) {
+      report.found.push_back("cuBLAS: " + probe.cublas);
+    } else {
+      report.problem = "cuBLAS was not found: long prompts are read more slowly";
+      report.advice = "install libcublas 12 or 13, or add its folder to LD_LIBRARY_PATH";
+    }
+    return report;
+  }
+  std::error_code ignored;
+  const bool there = std::filesystem::exists("/proc/driver/nvidia/gpus", ignored) ||
+                     std::filesystem::exists("/dev/nvidia0", ignored);
+  report.problem = probe.problem;
+  if (!probe.built && there) {
+    report.advice = "an NVIDIA GPU is there: install the CUDA toolkit and build fimd again";
+  } else if (probe.built && there) {
+    report.advice = "check that nvidia-smi works, and that its driver is for CUDA 12 or newer";
+  }
+  return report;
 }
 
 }  // namespace fimd

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/tokenizer/tokenizer.h"
 #include "support/result.h"
@@ -16,5 +17,13 @@ Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& path);
 
 /// "avx512-vnni (this machine also runs avx512, avx2, portable), 2 cores"
 std::string describe_cpu();
+
+struct GpuReport {
+  bool usable = false;
+  std::vector<std::string> found;  // one line each: GPUs, libraries
+  std::string problem;             // why none is used, or what would be better
+  std::string advice;
+};
+GpuReport describe_gpu();
 
 }  // namespace fimd

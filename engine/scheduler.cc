@@ -8,12 +8,6 @@
 namespace fimd {
 
 namespace {
-/// How long reading a chunk of a prompt may take. Somebody may come to wait for the end of a
-/// background one.
-constexpr double kChunkMs = 120;
-constexpr double kBackgroundChunkMs = 40;
-/// Shorter chunks would read the weights too often for too little.
-constexpr int kLeastChunk = 16;
 /// Prompts with at most this much left to read share a step with others.
 constexpr int kShortRemainder = 16;
 
@@ -322,9 +316,11 @@ bool Scheduler::extend_pages(Sequence& sequence, int end) {
 
 int Scheduler::chunk_for(const Sequence& sequence) const {
   if (ms_per_token_ <= 0) return options_.prefill_chunk;
-  const double budget_ms = sequence.interactive() ? kChunkMs : kBackgroundChunkMs;
+  const double budget_ms =
+      sequence.interactive() ? options_.chunk_ms : options_.background_chunk_ms;
   const double affordable = std::min(budget_ms / ms_per_token_, 1e6);
-  return std::min(options_.prefill_chunk, std::max(kLeastChunk, static_cast<int>(affordable)));
+  return std::min(options_.prefill_chunk,
+                  std::max(options_.least_chunk, static_cast<int>(affordable)));
 }
 
 bool Scheduler::plan_input(Sequence& sequence, int n_tokens) {
@@ -362,7 +358,7 @@ void Scheduler::run() {
   sampled_.assign(samples, {});
   const Stopwatch watch;
   const Status status = backend_.forward(inputs_, sampled_);
-  if (tokens >= kLeastChunk) {
+  if (tokens >= static_cast<size_t>(options_.least_chunk)) {
     const double per_token = watch.elapsed_ms() / static_cast<double>(tokens);
     constexpr double kWeightOfNew = 0.3;
     ms_per_token_ =

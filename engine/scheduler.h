@@ -43,6 +43,12 @@ struct SchedulerOptions {
   int context_length = 0;   // tokens a sequence may have
   int prefill_chunk = 128;  // tokens of a prompt in one step, at most
   double ms_per_token = 0;  // of reading prompts, a first estimate; 0: not known
+  /// How long reading a chunk of a prompt may take. Somebody may come to wait for the end of a
+  /// background one.
+  double chunk_ms = 120;
+  double background_chunk_ms = 40;
+  /// Shorter chunks would read the weights too often for too little, and say little about speed.
+  int least_chunk = 16;
   CheckpointPlan checkpoints;
 };
 

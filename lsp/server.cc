@@ -4,6 +4,8 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <chrono>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -84,14 +86,34 @@ void Server::use_engine(const EngineOptions& options) {
   start_loading(options);
 }
 
+/// The generator's device is gone: everything of it goes, and the model is loaded again.
+void Server::device_lost(uint64_t serial) {
+  if (model_.serial != serial || model_.phase != ModelState::Phase::kReady) return;
+  ++devices_lost_;
+  spdlog::error("the device that ran the model is lost; loading the model again");
+  constexpr int kEnough = 3;
+  if (devices_lost_ >= kEnough && engine_options_.backend == "auto") {
+    spdlog::error("that was the {}rd time: from now on the CPU computes", kEnough);
+    engine_options_.backend = "cpu";
+  }
+  start_loading(engine_options_);
+}
+
 void Server::start_loading(EngineOptions options) {
   engine_options_ = options;
   if (loader_->running) return;  // the newest options are loaded when this load is done
   if (loader_->thread.joinable()) loader_->thread.join();
   const uint64_t serial = model_.serial + 1;
+  // Two models may not fit on a device: the one before has a moment to go.
+  const std::weak_ptr<Generator> before = model_.generator;
   model_ = {.phase = ModelState::Phase::kLoading, .message = options.model_path, .serial = serial};
   loader_->running = true;
-  loader_->thread = std::thread([loader = loader_, load = hooks_.load, options, serial] {
+  loader_->thread = std::thread([loader = loader_, load = hooks_.load, options, serial, before] {
+    constexpr auto kPatience = std::chrono::seconds(1);
+    const auto give_up = std::chrono::steady_clock::now() + kPatience;
+    while (!before.expired() && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
     Stopwatch watch;
     const LoadProgress progress = [&loader, serial](double fraction, const std::string& what) {
       loader->post([fraction, what, serial](Server& server) {
@@ -127,6 +149,9 @@ void Server::loading_done(uint64_t serial, Result<std::unique_ptr<Generator>> lo
     model_.progress = 1;
     model_.message.clear();
     model_.generator = std::move(loaded).value();
+    model_.generator->when_lost([loader = loader_, serial] {
+      loader->post([serial](Server& server) { server.device_lost(serial); });
+    });
   } else {
     model_.phase = ModelState::Phase::kFailed;
     model_.message =

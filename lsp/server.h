@@ -56,6 +56,7 @@ class Server : public SessionHost {
   struct Loader;  // shared with the loading thread
 
   void start_loading(EngineOptions options);
+  void device_lost(uint64_t serial);
   void loading_done(uint64_t serial, Result<std::unique_ptr<Generator>> loaded);
   void tell_sessions();
 
@@ -66,6 +67,7 @@ class Server : public SessionHost {
   Stopwatch uptime_;
   ModelState model_;
   EngineOptions engine_options_;  // of the model loaded or being loaded
+  int devices_lost_ = 0;
   std::shared_ptr<Loader> loader_;
   std::map<uint64_t, std::shared_ptr<Session>> sessions_;
   uint64_t next_session_ = 0;

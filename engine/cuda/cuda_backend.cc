@@ -10,7 +10,7 @@ namespace fimd {
 
 namespace {
 
-constexpr size_t kMostGraphs = 128;
+constexpr size_t kMostGraphs = 256;
 
 bool greedy(const SampleSpec& spec) {
   return !(spec.params.temperature > 0) || spec.params.top_k == 1;
@@ -38,11 +38,16 @@ Result<std::unique_ptr<CudaBackend>> CudaBackend::make(
   FIMD_RETURN_IF_ERROR(backend->open_device());
   FIMD_RETURN_IF_ERROR(backend->take_memory(spec));
   FIMD_RETURN_IF_ERROR(backend->fill_memory(progress));
+  backend->make_common_graphs();
   return backend;
 }
 
 Status CudaBackend::open_device() {
   FIMD_RETURN_IF_ERROR(cuda::check(cudaSetDevice(options_.device), "choosing the device"));
+  if (cuda::is_sticky(cudaFree(nullptr))) {
+    spdlog::warn("the GPU was lost in this process before; starting it again");
+    FIMD_RETURN_IF_ERROR(reset_cuda(options_.device));
+  }
   cudaDeviceProp properties = {};
   FIMD_RETURN_IF_ERROR(cuda::check(cudaGetDeviceProperties(&properties, options_.device),
                                    "asking for the device's properties"));
@@ -270,15 +275,39 @@ Status CudaBackend::launch(const PassShape& shape, const PassLauncher::AfterLogi
     return shape.samples > 0 ? after_logits(0, shape.samples) : Status();
   }
   FIMD_RETURN_IF_ERROR(launcher_->enqueue(shape, stream_.get(), after_logits));
+  make_graph(shape);
+  return {};
+}
+
+/// Makes the graph of a shape; nothing runs.
+void CudaBackend::make_graph(const PassShape& shape) {
   const Status captured = graphs_.capture(shape, capture_stream_.get(), [&] {
     return launcher_->enqueue(shape, capture_stream_.get(), {});
   });
-  if (!captured.ok()) {
-    graphs_ok_ = false;
-    spdlog::warn("passes are launched piece by piece, which is slower: {}",
-                 captured.error().message);
+  if (captured.ok()) return;
+  graphs_ok_ = false;
+  spdlog::warn("passes are launched piece by piece, which is slower: {}", captured.error().message);
+}
+
+/// What one editor asks for: a token after another, and the few tokens of a keystroke before.
+void CudaBackend::make_common_graphs() {
+  constexpr int kMostKeys = 8192;
+  constexpr int kMostRows = 8;
+  std::vector<int32_t> pages(static_cast<size_t>(plan_.limits.max_pages));
+  const std::vector<TokenId> tokens(kMostRows);
+  const SampleSpec sample;
+  for (int keys = 512; keys <= kMostKeys && graphs_ok_ && options_.use_graphs; keys *= 2) {
+    if (keys / 2 > plan_.limits.max_pages * geometry_.page_tokens) break;
+    for (int rows = 1; rows <= kMostRows && graphs_ok_; ++rows) {
+      StepInput input;
+      input.tokens = std::span(tokens).first(static_cast<size_t>(rows));
+      input.first = keys / 2;
+      input.pages = pages;
+      make_graph(shape_of({&input, 1}));
+      input.samples = {&sample, 1};
+      make_graph(shape_of({&input, 1}));
+    }
   }
-  return {};
 }
 
 Status CudaBackend::finish(Status launched) {
@@ -287,12 +316,31 @@ Status CudaBackend::finish(Status launched) {
   static_cast<void>(cudaGetLastError());
   // An error that stays is one of the context.
   lost_ = !stream_.synchronize().ok() || cudaGetLastError() != cudaSuccess;
-  const std::string& message = (launched.ok() ? ran : launched).error().message;
+  const std::string message = (launched.ok() ? ran : launched).error().message;
   spdlog::error("a pass failed on {}{}: {}", name_, lost_ ? ", and the device is lost" : "",
                 message);
+  if (lost_) let_go();
   return Error{ErrorCode::kUnavailable,
                lost_ ? "the GPU stopped working; the model must be reloaded (" + message + ")"
                      : "a pass failed on the GPU: " + message};
+}
+
+/// Frees everything now, though nothing of it exists any more: once the device is started again,
+/// the same addresses may be another's.
+void CudaBackend::let_go() {
+  graphs_.clear();
+  launcher_.reset();
+  static_cast<void>(cublas_.release());  // its destructor would wait for the device
+  for (cuda::DeviceBuffer* buffer : {&weights_, &kv_, &scratch_memory_}) {
+    const cuda::DeviceBuffer gone = std::move(*buffer);
+  }
+  for (cuda::PinnedBuffer* buffer : {&inputs_, &ids_, &results_}) {
+    const cuda::PinnedBuffer gone = std::move(*buffer);
+  }
+  for (cuda::Stream* stream : {&stream_, &capture_stream_}) {
+    const cuda::Stream gone = std::move(*stream);
+  }
+  static_cast<void>(cudaGetLastError());
 }
 
 Result<std::unique_ptr<Backend>> make_cuda_backend(const ModelSpec& spec, TokenMask mask,

@@ -54,6 +54,9 @@ class CudaBackend final : public Backend {
   Status run_pass(std::span<const StepInput> batch, std::span<Sampled> outputs,
                   size_t first_sample);
   Status launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits);
+  void make_graph(const PassShape& shape);
+  void make_common_graphs();
+  void let_go();
   /// The status of a pass, and whether the device survived it.
   Status finish(Status launched);
 

@@ -41,6 +41,14 @@ LocalGenerator::~LocalGenerator() {
 void LocalGenerator::run() {
   while (!stopping_) {
     if (!scheduler_.step()) scheduler_.wait();
+    if (parts_.backend->lost()) {
+      std::function<void()> callback;
+      {
+        const std::lock_guard lock(lost_mutex_);
+        callback.swap(when_lost_);
+      }
+      if (callback) callback();
+    }
   }
   scheduler_.stop();
 }
@@ -52,6 +60,11 @@ GenerationId LocalGenerator::submit(GenerationRequest request) {
 void LocalGenerator::cancel(GenerationId id) { scheduler_.cancel(id); }
 
 size_t LocalGenerator::count_tokens(std::string_view text) const { return encoder_.count(text); }
+
+void LocalGenerator::when_lost(std::function<void()> callback) {
+  const std::lock_guard lock(lost_mutex_);
+  when_lost_ = std::move(callback);
+}
 
 EngineStatus LocalGenerator::status() const { return scheduler_.status(); }
 

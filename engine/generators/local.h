@@ -5,7 +5,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include "engine/backend.h"
@@ -34,6 +36,7 @@ class LocalGenerator final : public Generator {
   void cancel(GenerationId id) override;
   size_t count_tokens(std::string_view text) const override;
   EngineStatus status() const override;
+  void when_lost(std::function<void()> callback) override;
 
  private:
   void run();
@@ -43,6 +46,8 @@ class LocalGenerator final : public Generator {
   mutable PromptEncoder encoder_;
   Scheduler scheduler_;
   std::atomic<bool> stopping_ = false;
+  std::mutex lost_mutex_;  // guards when_lost_
+  std::function<void()> when_lost_;
   std::thread thread_;
 };
 

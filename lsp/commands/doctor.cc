@@ -58,12 +58,11 @@ void check_config(const CommandContext& context, Report* report) {
 
 void check_machine(Report* report) {
   report->good("cpu", describe_cpu());
-  std::error_code ignored;
-  if (fs::exists("/proc/driver/nvidia/gpus", ignored) || fs::exists("/dev/nvidia0", ignored)) {
-    report->note("gpu", "an NVIDIA GPU is there; this build of fimd computes on the CPU");
-  } else {
-    report->note("gpu", "none found; the CPU computes");
-  }
+  const GpuReport gpu = describe_gpu();
+  for (const std::string& line : gpu.found) report->good("gpu", line);
+  if (gpu.problem.empty()) return;
+  report->note("gpu", gpu.problem + (gpu.usable ? "" : "; the CPU computes"));
+  if (!gpu.advice.empty()) report->more("-> " + gpu.advice);
 }
 
 void check_model(const CommandContext& context, Report* report) {

@@ -154,7 +154,7 @@ TEST_CASE("options are checked, and a small KV budget shortens the context") {
   CHECK(error({.model_path = "CMakeLists.txt"}) == ErrorCode::kCorrupt);
   CHECK(error({.backend = "tpu"}) == ErrorCode::kInvalidArgument);
   CHECK(error({.threads = -1}) == ErrorCode::kInvalidArgument);
-  CHECK(error({.prefill_chunk = 0}) == ErrorCode::kInvalidArgument);
+  CHECK(error({.prefill_chunk = -1}) == ErrorCode::kInvalidArgument);
   CHECK(error({.kv_cache_bytes = 1000}) == ErrorCode::kResourceExhausted);
   const auto own = load()->info().context_length;
   CHECK(load({.kv_cache_bytes = 60000})->info().context_length < own);
