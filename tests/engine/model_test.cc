@@ -12,21 +12,20 @@
 
 #include "engine/cpu_backend.h"
 #include "engine/gguf_vocab.h"
-#include "tests/engine/gguf_writer.h"
+#include "tests/engine/model_support.h"
+#include "tests/engine/random_model.h"
 #include "tests/engine/reference_model.h"
 
 namespace fimd {
 namespace {
 
-using Logits = std::vector<float>;
+using namespace test;  // NOLINT: what this file is made of
 
 struct Model {
   std::unique_ptr<GgufFile> file;
   std::unique_ptr<ModelSpec> spec;
   std::unique_ptr<CpuBackend> backend;
 };
-
-TokenMask everything(int64_t rows);
 
 Model load(std::unique_ptr<GgufFile> file, int page_tokens = 32, int threads = 2) {
   Model model;
@@ -49,83 +48,6 @@ Model load(const std::string& path, int page_tokens = 32, int threads = 2) {
   auto file = GgufFile::open(path);
   REQUIRE_MESSAGE(file.ok(), file.error().message);
   return load(std::move(*file), page_tokens, threads);
-}
-
-/// A vocabulary in which every row may be sampled.
-class AllTokens final : public Tokenizer {
- public:
-  explicit AllTokens(int n) : n_(n) {}
-  void encode(std::string_view, std::vector<TokenId>*) const override {}
-  std::optional<TokenId> control_id(std::string_view) const override { return {}; }
-  std::string_view bytes(TokenId) const override { return "x"; }
-  TokenType type(TokenId) const override { return TokenType::kNormal; }
-  int vocab_size() const override { return n_; }
-  std::span<const TokenId> end_of_generation() const override { return {}; }
-  std::vector<std::string> control_tokens() const override { return {}; }
-  std::optional<TokenId> bos() const override { return {}; }
-  bool add_bos() const override { return false; }
-  std::vector<TokenId> compatible_with(std::string_view) const override { return {}; }
-
- private:
-  int n_;
-};
-
-TokenMask everything(int64_t rows) { return TokenMask(AllTokens(static_cast<int>(rows)), rows); }
-
-/// A sequence fed in pieces; collects the logits of every token.
-class Feeder {
- public:
-  Feeder(Backend& backend, std::vector<int32_t> pages, int32_t slot = 0)
-      : backend_(backend), pages_(std::move(pages)), slot_(slot) {
-    if (backend.state().n_slots > 0) backend.clear_state(slot);
-  }
-
-  StepInput next(std::span<const TokenId> tokens) {
-    samples_.assign(tokens.size(), {});
-    StepInput input;
-    input.tokens = tokens;
-    input.first = at_;
-    input.pages = pages_;
-    input.samples = samples_;
-    input.slot = slot_;
-    at_ += static_cast<int>(tokens.size());
-    return input;
-  }
-  std::vector<Logits> feed(std::span<const TokenId> tokens) {
-    const StepInput input = next(tokens);
-    std::vector<Sampled> sampled(tokens.size());
-    const Status status = backend_.forward({&input, 1}, sampled);
-    REQUIRE(status.ok());
-    std::vector<Logits> logits;
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      const auto row = backend_.logits(i);
-      logits.emplace_back(row.begin(), row.end());
-    }
-    return logits;
-  }
-
- private:
-  Backend& backend_;
-  std::vector<int32_t> pages_;
-  int32_t slot_;
-  std::vector<SampleSpec> samples_;
-  int at_ = 0;
-};
-
-std::vector<int32_t> pages_from(int first, int n) {
-  std::vector<int32_t> pages(static_cast<size_t>(n));
-  std::iota(pages.begin(), pages.end(), first);
-  return pages;
-}
-
-template <class A, class B>
-double worst_difference(const A& a, const B& b) {
-  REQUIRE(a.size() == b.size());
-  double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
-  }
-  return worst;
 }
 
 constexpr const char* kFixtures[] = {"llama-tiny",  "llama-plain-tiny", "qwen2-tiny",
@@ -344,90 +266,6 @@ TEST_CASE("impossible batches are refused") {
 }
 
 // ---- Random models of other shapes and formats ----
-
-struct Shape {
-  std::string arch = "qwen2";
-  DType type = DType::kF32;
-  int hidden = 32;
-  int heads = 4;
-  int kv_heads = 2;
-  int head_dim = 8;
-  int ff = 48;
-  int layers = 2;
-  int vocab = 60;
-  int window = 0;
-  double linear_scaling = 0;
-  bool tied = true;
-};
-
-std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
-                                    const std::string& without = "",
-                                    const std::string& misshapen = "") {
-  test::GgufWriter writer;
-  std::mt19937 random(seed);
-  const auto values = [&](int n, float size, float centre = 0) {
-    std::normal_distribution<float> normal(centre, size);
-    std::vector<float> result(static_cast<size_t>(n));
-    for (float& v : result) v = normal(random);
-    return result;
-  };
-  writer.add_string("general.architecture", shape.arch);
-  const auto u32 = [&](const std::string& key, int value) {
-    writer.add_u32(shape.arch + "." + key, static_cast<uint32_t>(value));
-  };
-  u32("block_count", shape.layers);
-  u32("context_length", 256);
-  u32("embedding_length", shape.hidden);
-  u32("feed_forward_length", shape.ff);
-  u32("attention.head_count", shape.heads);
-  u32("attention.head_count_kv", shape.kv_heads);
-  u32("attention.key_length", shape.head_dim);
-  writer.add_f32(shape.arch + ".attention.layer_norm_rms_epsilon", 1e-5F);
-  writer.add_f32(shape.arch + ".rope.freq_base", 5000.0F);
-  if (shape.window > 0) u32("attention.sliding_window", shape.window);
-  if (shape.linear_scaling > 0) {
-    writer.add_string(shape.arch + ".rope.scaling.type", "linear");
-    writer.add_f32(shape.arch + ".rope.scaling.factor", static_cast<float>(shape.linear_scaling));
-  }
-  const auto matrix = [&](const std::string& name, int rows, int cols) {
-    if (name == without) return;
-    if (name == misshapen) rows += 1;
-    writer.add_matrix(name, shape.type, rows, cols,
-                      values(rows * cols, 1.0F / std::sqrt(static_cast<float>(cols))));
-  };
-  const auto vector = [&](const std::string& name, int n, float centre) {
-    if (name == without) return;
-    if (name == misshapen) n += 1;
-    writer.add_matrix(name, DType::kF32, 1, n, values(n, 0.2F, centre));
-  };
-  matrix("token_embd.weight", shape.vocab, shape.hidden);
-  if (!shape.tied) matrix("output.weight", shape.vocab, shape.hidden);
-  vector("output_norm.weight", shape.hidden, 1);
-  const int q_dim = shape.heads * shape.head_dim;
-  const int kv_dim = shape.kv_heads * shape.head_dim;
-  for (int layer = 0; layer < shape.layers; ++layer) {
-    const std::string blk = "blk." + std::to_string(layer) + ".";
-    vector(blk + "attn_norm.weight", shape.hidden, 1);
-    vector(blk + "ffn_norm.weight", shape.hidden, 1);
-    matrix(blk + "attn_q.weight", q_dim, shape.hidden);
-    matrix(blk + "attn_k.weight", kv_dim, shape.hidden);
-    matrix(blk + "attn_v.weight", kv_dim, shape.hidden);
-    matrix(blk + "attn_output.weight", shape.hidden, q_dim);
-    if (shape.arch == "qwen2") {
-      vector(blk + "attn_q.bias", q_dim, 0);
-      vector(blk + "attn_k.bias", kv_dim, 0);
-      vector(blk + "attn_v.bias", kv_dim, 0);
-    }
-    if (shape.arch == "qwen3") {
-      vector(blk + "attn_q_norm.weight", shape.head_dim, 1);
-      vector(blk + "attn_k_norm.weight", shape.head_dim, 1);
-    }
-    matrix(blk + "ffn_gate.weight", shape.ff, shape.hidden);
-    matrix(blk + "ffn_up.weight", shape.ff, shape.hidden);
-    matrix(blk + "ffn_down.weight", shape.hidden, shape.ff);
-  }
-  return writer.bytes();
-}
 
 void compare_with_reference(const Shape& shape, double tolerance) {
   CAPTURE(shape.arch);

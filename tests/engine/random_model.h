@@ -1,0 +1,100 @@
+// Model files of any shape and format, with random weights.
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/engine/gguf_writer.h"
+
+namespace fimd::test {
+
+struct Shape {
+  std::string arch = "qwen2";
+  DType type = DType::kF32;
+  int hidden = 32;
+  int heads = 4;
+  int kv_heads = 2;
+  int head_dim = 8;
+  int ff = 48;
+  int layers = 2;
+  int vocab = 60;
+  int window = 0;
+  double linear_scaling = 0;
+  bool tied = true;
+  int context = 256;
+  std::function<DType(const std::string& name)> type_of = {};  // of matrices, instead of `type`
+};
+
+inline std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
+                                           const std::string& without = "",
+                                           const std::string& misshapen = "") {
+  GgufWriter writer;
+  std::mt19937 random(seed);
+  const auto values = [&](int n, float size, float centre = 0) {
+    std::normal_distribution<float> normal(centre, size);
+    std::vector<float> result(static_cast<size_t>(n));
+    for (float& v : result) v = normal(random);
+    return result;
+  };
+  writer.add_string("general.architecture", shape.arch);
+  const auto u32 = [&](const std::string& key, int value) {
+    writer.add_u32(shape.arch + "." + key, static_cast<uint32_t>(value));
+  };
+  u32("block_count", shape.layers);
+  u32("context_length", shape.context);
+  u32("embedding_length", shape.hidden);
+  u32("feed_forward_length", shape.ff);
+  u32("attention.head_count", shape.heads);
+  u32("attention.head_count_kv", shape.kv_heads);
+  u32("attention.key_length", shape.head_dim);
+  writer.add_f32(shape.arch + ".attention.layer_norm_rms_epsilon", 1e-5F);
+  writer.add_f32(shape.arch + ".rope.freq_base", 5000.0F);
+  if (shape.window > 0) u32("attention.sliding_window", shape.window);
+  if (shape.linear_scaling > 0) {
+    writer.add_string(shape.arch + ".rope.scaling.type", "linear");
+    writer.add_f32(shape.arch + ".rope.scaling.factor", static_cast<float>(shape.linear_scaling));
+  }
+  const auto matrix = [&](const std::string& name, int rows, int cols) {
+    if (name == without) return;
+    if (name == misshapen) rows += 1;
+    writer.add_matrix(name, shape.type_of ? shape.type_of(name) : shape.type, rows, cols,
+                      values(rows * cols, 1.0F / std::sqrt(static_cast<float>(cols))));
+  };
+  const auto vector = [&](const std::string& name, int n, float centre) {
+    if (name == without) return;
+    if (name == misshapen) n += 1;
+    writer.add_matrix(name, DType::kF32, 1, n, values(n, 0.2F, centre));
+  };
+  matrix("token_embd.weight", shape.vocab, shape.hidden);
+  if (!shape.tied) matrix("output.weight", shape.vocab, shape.hidden);
+  vector("output_norm.weight", shape.hidden, 1);
+  const int q_dim = shape.heads * shape.head_dim;
+  const int kv_dim = shape.kv_heads * shape.head_dim;
+  for (int layer = 0; layer < shape.layers; ++layer) {
+    const std::string blk = "blk." + std::to_string(layer) + ".";
+    vector(blk + "attn_norm.weight", shape.hidden, 1);
+    vector(blk + "ffn_norm.weight", shape.hidden, 1);
+    matrix(blk + "attn_q.weight", q_dim, shape.hidden);
+    matrix(blk + "attn_k.weight", kv_dim, shape.hidden);
+    matrix(blk + "attn_v.weight", kv_dim, shape.hidden);
+    matrix(blk + "attn_output.weight", shape.hidden, q_dim);
+    if (shape.arch == "qwen2") {
+      vector(blk + "attn_q.bias", q_dim, 0);
+      vector(blk + "attn_k.bias", kv_dim, 0);
+      vector(blk + "attn_v.bias", kv_dim, 0);
+    }
+    if (shape.arch == "qwen3") {
+      vector(blk + "attn_q_norm.weight", shape.head_dim, 1);
+      vector(blk + "attn_k_norm.weight", shape.head_dim, 1);
+    }
+    matrix(blk + "ffn_gate.weight", shape.ff, shape.hidden);
+    matrix(blk + "ffn_up.weight", shape.ff, shape.hidden);
+    matrix(blk + "ffn_down.weight", shape.hidden, shape.ff);
+  }
+  return writer.bytes();
+}
+
+}  // namespace fimd::test
