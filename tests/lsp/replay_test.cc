@@ -3,6 +3,7 @@
 //
 // A session is a text file, one step a line; '#' begins a comment.
 //   modes: MODE...                       where it is replayed (alone, proxy, socket); default all
+//   model: FILE                          instead of a tiny one
 //   initialize ID CLIENT                 the captured request of tests/data/clients
 //   send JSON                            any message ("jsonrpc" is added)
 //   bytes "..."                          raw bytes, written as a JSON string
@@ -38,6 +39,9 @@ class Replay {
     for (const std::string& line : lines_) {
       if (line.starts_with("modes:"))
         wanted_ = (" " + line + " ").find(" " + mode + " ") != std::string::npos;
+      if (line.starts_with("model: ")) {
+        home_.variables["FIMD_MODEL"] = std::filesystem::absolute(line.substr(7)).string();
+      }
     }
   }
 
@@ -64,7 +68,7 @@ class Replay {
     std::istringstream in(line);
     std::string verb;
     in >> verb;
-    if (verb.empty() || verb[0] == '#' || verb == "modes:") return;
+    if (verb.empty() || verb[0] == '#' || verb == "modes:" || verb == "model:") return;
     if (verb == "initialize") {
       std::string id, client;
       in >> id >> client;
