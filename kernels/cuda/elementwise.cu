@@ -39,6 +39,58 @@ struct SiluMul {
   }
 };
 
+/// Column c of x belongs to head c / head_dim; gates lie as rope_append's q_gates says.
+struct SigmoidMul {
+  const float* x;
+  const float* gates;
+  int64_t cols;
+  int64_t stride;
+  int head_dim;
+  static __device__ float one(float x, float g) { return x / (1.0F + __expf(-g)); }
+  __device__ float4 operator()(int64_t row, int64_t col) const {
+    const int64_t head = col / head_dim;
+    const float4 v = *reinterpret_cast<const float4*>(x + row * cols + col);
+    const float4 g =
+        *reinterpret_cast<const float4*>(gates + row * stride + (head + 1) * head_dim + col);
+    return make_float4(one(v.x, g.x), one(v.y, g.y), one(v.z, g.z), one(v.w, g.w));
+  }
+};
+
+/// Heads of 128 columns are the 32 x 4 of a warp; others are summed by every thread for itself.
+template <bool WARP_HEADS>
+struct GatedNorm {
+  const float* x;
+  const float* z;
+  const float* weight;
+  int64_t cols;
+  int64_t z_stride;
+  int head_dim;
+  float eps;
+  static __device__ float square(float4 v) {
+    return v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
+  }
+  __device__ float4 operator()(int64_t row, int64_t col) const {
+    const float4 v = *reinterpret_cast<const float4*>(x + row * cols + col);
+    const auto in_head = static_cast<int>(col % head_dim);
+    float sum = 0;
+    if constexpr (WARP_HEADS) {
+      sum = square(v);
+#pragma unroll
+      for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    } else {
+      const float* head = x + row * cols + col - in_head;
+      for (int i = 0; i < head_dim; i += 4)
+        sum += square(*reinterpret_cast<const float4*>(head + i));
+    }
+    const float factor = rsqrtf(sum / static_cast<float>(head_dim) + eps);
+    const float4 w = *reinterpret_cast<const float4*>(weight + in_head);
+    const float4 g = *reinterpret_cast<const float4*>(z + row * z_stride + col);
+    return make_float4(SiluMul::one(g.x, v.x * factor * w.x), SiluMul::one(g.y, v.y * factor * w.y),
+                       SiluMul::one(g.z, v.z * factor * w.z),
+                       SiluMul::one(g.w, v.w * factor * w.w));
+  }
+};
+
 template <class Source>
 __global__ void __launch_bounds__(kThreads) quantize_kernel(Source source, RowWriter writer) {
   pdl_trigger();
@@ -76,6 +128,23 @@ void quantize(const float* x, int n_rows, const Activations& out, cudaStream_t s
 void silu_mul_quantize(const float* gate, const float* up, int64_t stride, int n_rows,
                        const Activations& out, cudaStream_t stream) {
   quantize_rows(SiluMul{gate, up, stride}, n_rows, out, stream);
+}
+
+void sigmoid_mul_quantize(const float* x, const float* gates, int64_t stride, int head_dim,
+                          int n_rows, const Activations& out, cudaStream_t stream) {
+  quantize_rows(SigmoidMul{x, gates, out.cols, stride, head_dim}, n_rows, out, stream);
+}
+
+void gated_norm_quantize(const float* x, const float* z, int64_t z_stride, const float* weight,
+                         int head_dim, float eps, int n_rows, const Activations& out,
+                         cudaStream_t stream) {
+  if (head_dim == 128) {
+    quantize_rows(GatedNorm<true>{x, z, weight, out.cols, z_stride, head_dim, eps}, n_rows, out,
+                  stream);
+  } else {
+    quantize_rows(GatedNorm<false>{x, z, weight, out.cols, z_stride, head_dim, eps}, n_rows, out,
+                  stream);
+  }
 }
 
 void gather_rows(const float* x, const int32_t* rows, int n, int64_t cols, float* y,

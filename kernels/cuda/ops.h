@@ -93,6 +93,15 @@ void silu_mul_quantize(const float* gate, const float* up, int64_t stride, int n
 /// y[r][c] += bias[c], y (n_rows, cols) with rows y_stride apart: after a GEMM by cuBLAS.
 void add_bias(const float* bias, int n_rows, int64_t cols, float* y, int64_t y_stride,
               cudaStream_t stream);
+/// out = x * sigmoid(gate), x (n_rows, out.cols): what a layer with an output gate attends to. The
+/// gate of head h lies behind its q, at gates[row * stride + (2 h + 1) * head_dim ..].
+void sigmoid_mul_quantize(const float* x, const float* gates, int64_t stride, int head_dim,
+                          int n_rows, const Activations& out, cudaStream_t stream);
+/// out = rms_norm of each head of x * weight (head_dim) * silu(z), x (n_rows, out.cols), rows of z
+/// z_stride apart. head_dim is a multiple of 4 that divides out.cols.
+void gated_norm_quantize(const float* x, const float* z, int64_t z_stride, const float* weight,
+                         int head_dim, float eps, int n_rows, const Activations& out,
+                         cudaStream_t stream);
 /// x[r] = the embedding row of tokens[r], decoded; tokens on the device. The embedding is a packed
 /// matrix (its rows need not be in the tile order of a matmul: see pack.h).
 void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
@@ -128,6 +137,8 @@ struct RopeParams {
   const float* q_norm = nullptr;    // (head_dim) RMS norm of each head before the rotation, or null
   const float* k_norm = nullptr;
   float norm_eps = 0;
+  /// q has for each head head_dim columns of the query and then as many of a gate, which stay.
+  bool q_gates = false;
 };
 
 /// attention() weighs keys by exp2(q . k): the usual scale 1 / sqrt(head_dim) times this is the
@@ -136,8 +147,9 @@ inline constexpr float kLog2E = 1.44269504F;
 
 /// Normalises (if asked) and rotates q and k, writes q as half to q_out (n_rows, n_heads, head_dim)
 /// multiplied by q_scale, and appends k and v to the pages. qkv: (n_rows, (n_heads + 2 n_kv_heads)
-/// * head_dim), q then k then v. Values beyond half's range are clamped. Rows that no sequence has
-/// are skipped: a graph may have more rows than a step, and sequences without rows.
+/// * head_dim), q then k then v (with q_gates 2 n_heads). Values beyond half's range are clamped.
+/// Rows that no sequence has are skipped: a graph may have more rows than a step, and sequences
+/// without rows.
 void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& rope, float q_scale,
                  const KvPages& kv, const Sequence* sequences, int n_sequences,
                  const int32_t* pages, __half* q_out, cudaStream_t stream);

@@ -80,7 +80,9 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
   }
 
   const int heads = args.n_heads + 2 * kv.n_kv_heads;
-  const float* row_qkv = args.qkv + static_cast<int64_t>(row) * heads * head_dim;
+  // With gates, a head of q takes the place of two.
+  const int gates = args.rope.q_gates ? args.n_heads : 0;
+  const float* row_qkv = args.qkv + static_cast<int64_t>(row) * (heads + gates) * head_dim;
   const int step = static_cast<int>(gridDim.y) * kWarps;
   for (int head = static_cast<int>(blockIdx.y) * kWarps + static_cast<int>(threadIdx.x) / 32;
        head < heads; head += step) {
@@ -88,7 +90,8 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
     const bool is_v = head >= args.n_heads + kv.n_kv_heads;
     float x[kPairs];
     float y[kPairs];
-    const float* from = row_qkv + static_cast<int64_t>(head) * head_dim;
+    const int before = is_q && gates > 0 ? 2 * head : gates + head;
+    const float* from = row_qkv + static_cast<int64_t>(before) * head_dim;
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
       const bool inside = lane + 32 * i < head_dim / 2;

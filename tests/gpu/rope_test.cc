@@ -82,7 +82,17 @@ TEST_CASE("rope_append rotates, scales and stores where the pages say, and nowhe
       }
       const float eps = 1e-5F;
       const float q_scale = kLog2E / std::sqrt(static_cast<float>(c.head_dim));
-      const DeviceBuffer device_qkv = to_device(qkv);
+      // With gates every head of q is followed by what the kernel must step over.
+      const bool gates = many == 1;
+      std::vector<float> laid_out;
+      for (size_t i = 0; i < qkv.size(); i += dim) {
+        laid_out.insert(laid_out.end(), qkv.begin() + static_cast<long>(i),
+                        qkv.begin() + static_cast<long>(i + dim));
+        if (gates && i % row_floats / dim < static_cast<size_t>(n_heads)) {
+          laid_out.insert(laid_out.end(), dim, NAN);
+        }
+      }
+      const DeviceBuffer device_qkv = to_device(laid_out);
       const DeviceBuffer device_freq = to_device(inv_freq, 1);
       const DeviceBuffer device_q_norm = to_device(q_norm);
       const DeviceBuffer device_k_norm = to_device(k_norm);
@@ -95,6 +105,7 @@ TEST_CASE("rope_append rotates, scales and stores where the pages say, and nowhe
       rope.q_norm = c.norm ? device_q_norm.as<float>() : nullptr;
       rope.k_norm = c.norm ? device_k_norm.as<float>() : nullptr;
       rope.norm_eps = eps;
+      rope.q_gates = gates;
       rope_append(device_qkv.as<float>(), n_rows, n_heads, rope, q_scale, kv.device(),
                   kv.device_sequences.as<Sequence>(), static_cast<int>(kv.sequences.size()),
                   kv.device_pages.as<int32_t>(), q_out.as<__half>(), nullptr);
