@@ -167,8 +167,8 @@ struct AttentionParams {
   int n_rows = 0;
   int n_heads = 0;
   int window = 0;
-  int max_rows = 0;  // of one sequence: n_rows of the largest
-  int max_keys = 0;  // at least first + n_rows of every sequence; a graph is good up to this
+  int max_rows = 0;      // of one sequence: n_rows of the largest
+  int max_keys = 0;      // at least first + n_rows of every sequence; a graph is good up to this
   float* out = nullptr;  // or null, if activations are enough
   /// What the next product reads, as quantize(out) would write it; head_dim a multiple of 32.
   Activations activations;
@@ -245,9 +245,18 @@ struct SampleRow {
   int32_t allowed_begin = 0;
   int32_t n_extra = 0;  // control tokens permitted besides the mask's
   int32_t extra_begin = 0;
+  // For sample(), as in engine/sampler.h.
+  float temperature = 0;  // 0: greedy
+  int32_t top_k = 0;      // 0: all
+  float top_p = 1;
+  float min_p = 0;
+  double uniform = 0;  // in [0, 1)
 };
+/// A row whose draw or cut lies below the best 2048 tokens (nearly flat logits): sample it on the
+/// host.
+inline constexpr int32_t kUndecided = -2;
 struct SampleResult {
-  int32_t token = -1;  // -1: nothing is permitted, or the logits are not numbers
+  int32_t token = -1;  // -1: nothing is permitted, or the logits are not numbers; or kUndecided
   float logprob = 0;   // natural log, among the permitted tokens at temperature 1
 };
 /// Greedy choice of each row of logits (n, vocab). mask: one bit a token, 1 = permitted (32 to a
@@ -256,6 +265,10 @@ struct SampleResult {
 void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
                    const SampleRow* rows, const int32_t* ids, SampleResult* results,
                    void* workspace, cudaStream_t stream);
+/// The same with temperature, top-k, top-p and min-p: given the same uniform number, the token that
+/// engine/sampler.cc draws, up to the rounding of sums. A row with a temperature takes some 30 us.
+void sample(const float* logits, int n, int64_t vocab, const uint32_t* mask, const SampleRow* rows,
+            const int32_t* ids, SampleResult* results, void* workspace, cudaStream_t stream);
 size_t sample_workspace_bytes(int n, int64_t vocab);
 
 }  // namespace fimd::cuda

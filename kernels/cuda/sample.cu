@@ -7,31 +7,17 @@
 #include <algorithm>
 
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/ops.h"
+#include "kernels/cuda/sample.cuh"
+#include "kernels/cuda/sample_draw.h"
 
 namespace fimd::cuda {
 namespace {
 
-constexpr unsigned kAllLanes = 0xffffffffU;
-constexpr int kThreads = 256;
-constexpr int kMaxBlocks = 128;  // of a row
-constexpr int kMaxRows = 64;     // of a launch
+using namespace sample_detail;
 
-/// The best token of a part of the vocabulary, and the sum of exp(logit - top) over the part.
-struct Part {
-  uint64_t best;  // rank(); 0: nothing is permitted
-  float top;
-  float sum;
-};
+constexpr int kThreads = 256;
 
 __device__ Part no_part() { return {0, -INFINITY, 0}; }
-
-/// Larger for a larger logit, and for equal logits if `order` is smaller. Never 0.
-__device__ uint64_t rank(float logit, uint32_t order) {
-  const auto bits = static_cast<int32_t>(__float_as_uint(logit + 0.0F));  // -0 is 0
-  const uint32_t ordered = static_cast<uint32_t>(bits) ^ (bits < 0 ? 0xffffffffU : 0x80000000U);
-  return static_cast<uint64_t>(ordered) << 32 | ~order;
-}
 
 __device__ void take(Part& part, float logit, uint32_t order) {
   if (!(logit > -INFINITY)) return;
@@ -74,70 +60,42 @@ __device__ void join_block(Part& part) {
   join_warp(part);
 }
 
-struct GreedyArgs {
-  const float* logits;
-  int64_t vocab;
-  const uint32_t* mask;
-  const SampleRow* rows;
-  const int32_t* ids;
-  SampleResult* results;
-  unsigned* counters;  // (kMaxRows), zero between calls
-  Part* parts;         // (kMaxRows, kMaxBlocks)
-};
-
-__device__ bool permitted(const uint32_t* mask, int64_t id) {
-  return (mask[id / 32] >> (id % 32) & 1U) != 0;
-}
-
-__device__ void store_result(const GreedyArgs& args, const SampleRow& row, const Part& part,
-                             SampleResult* result) {
-  if (part.best == 0) {
-    *result = SampleResult();
-    return;
+/// `part` of all candidates: the result of a greedy row, and what draw() begins with.
+__device__ void store_whole(const SampleArgs& args, const Candidates& candidates, int index,
+                            const Part& part) {
+  args.whole[index] = part;
+  SampleResult result;
+  if (part.best != 0) {
+    const int64_t order = rank_order(part.best);
+    result.token = order < args.vocab ? static_cast<int32_t>(order)
+                                      : args.ids[candidates.row.extra_begin + order - args.vocab];
+    result.logprob = -logf(part.sum);
   }
-  const int64_t order = ~static_cast<uint32_t>(part.best);
-  result->token = order < args.vocab ? static_cast<int32_t>(order)
-                                     : args.ids[row.extra_begin + order - args.vocab];
-  result->logprob = -logf(part.sum);
+  args.results[index] = result;
 }
 
-__global__ void __launch_bounds__(kThreads) greedy_kernel(const GreedyArgs args) {
+__global__ void __launch_bounds__(kThreads) greedy_kernel(const SampleArgs args) {
   pdl_trigger();
   pdl_wait();
   const int index = static_cast<int>(blockIdx.y);
-  const int thread = static_cast<int>(threadIdx.x);
-  const SampleRow row = args.rows[index];
-  const float* logits = args.logits + index * args.vocab;
+  const auto thread = static_cast<int>(threadIdx.x);
+  const Candidates candidates(args, index);
+  const bool listed = candidates.row.n_allowed > 0;  // a short list: one block
+  if (listed && blockIdx.x > 0) return;
+  const int64_t size = candidates.size();
+  const int64_t step = static_cast<int64_t>(listed ? 1 : gridDim.x) * kThreads;
   Part part = no_part();
-  if (row.n_allowed > 0) {
-    if (blockIdx.x > 0) return;
-    for (int i = thread; i < row.n_allowed; i += kThreads) {
-      const int32_t id = args.ids[row.allowed_begin + i];
-      if (id >= 0 && id < args.vocab && permitted(args.mask, id)) {
-        take(part, logits[id], static_cast<uint32_t>(id));
-      }
-    }
-    join_block(part);
-    if (thread == 0) store_result(args, row, part, args.results + index);
-    return;
-  }
-
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
 #pragma unroll 4
-  for (int64_t id = static_cast<int64_t>(blockIdx.x) * kThreads + thread; id < args.vocab;
-       id += step) {
-    const float logit = logits[id];
-    if (permitted(args.mask, id)) take(part, logit, static_cast<uint32_t>(id));
-  }
-  if (blockIdx.x == 0) {
-    for (int i = thread; i < row.n_extra; i += kThreads) {
-      const int32_t id = args.ids[row.extra_begin + i];
-      if (id >= 0 && id < args.vocab && !permitted(args.mask, id)) {
-        take(part, logits[id], static_cast<uint32_t>(args.vocab + i));
-      }
-    }
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + thread; i < size; i += step) {
+    float logit;
+    const int32_t id = candidates.get(i, logit);
+    take(part, logit, listed ? static_cast<uint32_t>(id) : static_cast<uint32_t>(i));
   }
   join_block(part);
+  if (listed) {
+    if (thread == 0) store_whole(args, candidates, index, part);
+    return;
+  }
 
   Part* parts = args.parts + static_cast<int64_t>(index) * kMaxBlocks;
   bool last = false;
@@ -158,34 +116,49 @@ __global__ void __launch_bounds__(kThreads) greedy_kernel(const GreedyArgs args)
     join(part, other);
   }
   join_block(part);
-  if (thread == 0) store_result(args, row, part, args.results + index);
+  if (thread == 0) store_whole(args, candidates, index, part);
 }
 
 constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxRows;
+constexpr size_t kWholeBytes = sizeof(Part) * kMaxRows;
 
-}  // namespace
-
-void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
-                   const SampleRow* rows, const int32_t* ids, SampleResult* results,
-                   void* workspace, cudaStream_t stream) {
+void choose(const float* logits, int n, int64_t vocab, const uint32_t* mask, const SampleRow* rows,
+            const int32_t* ids, SampleResult* results, void* workspace, bool draws,
+            cudaStream_t stream) {
   auto* bytes = static_cast<std::byte*>(workspace);
   const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(vocab / 1024, 1, kMaxBlocks));
   for (int begin = 0; begin < n; begin += kMaxRows) {
-    const GreedyArgs args = {logits + begin * vocab,
+    const SampleArgs args = {logits + begin * vocab,
                              vocab,
                              mask,
                              rows + begin,
                              ids,
                              results + begin,
                              reinterpret_cast<unsigned*>(bytes),
-                             reinterpret_cast<Part*>(bytes + kCounterBytes)};
-    const auto n_rows = static_cast<unsigned>(std::min(kMaxRows, n - begin));
-    launch(greedy_kernel, dim3(blocks, n_rows), kThreads, 0, stream, args);
+                             reinterpret_cast<Part*>(bytes + kCounterBytes),
+                             reinterpret_cast<Part*>(bytes + kCounterBytes + kWholeBytes)};
+    const int n_rows = std::min(kMaxRows, n - begin);
+    launch(greedy_kernel, dim3(blocks, static_cast<unsigned>(n_rows)), kThreads, 0, stream, args);
+    if (draws) draw(args, n_rows, stream);
   }
 }
 
+}  // namespace
+
+void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
+                   const SampleRow* rows, const int32_t* ids, SampleResult* results,
+                   void* workspace, cudaStream_t stream) {
+  choose(logits, n, vocab, mask, rows, ids, results, workspace, false, stream);
+}
+
+void sample(const float* logits, int n, int64_t vocab, const uint32_t* mask, const SampleRow* rows,
+            const int32_t* ids, SampleResult* results, void* workspace, cudaStream_t stream) {
+  choose(logits, n, vocab, mask, rows, ids, results, workspace, true, stream);
+}
+
 size_t sample_workspace_bytes(int n, int64_t /*vocab*/) {
-  return kCounterBytes + sizeof(Part) * kMaxBlocks * static_cast<size_t>(std::min(n, kMaxRows));
+  return kCounterBytes + kWholeBytes +
+         sizeof(Part) * kMaxBlocks * static_cast<size_t>(std::min(n, kMaxRows));
 }
 
 }  // namespace fimd::cuda

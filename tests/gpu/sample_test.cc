@@ -70,19 +70,24 @@ struct Rows {
     return words;
   }
 
-  void check() {
+  template <class Operation>
+  std::vector<SampleResult> run(const Operation& operation) const {
     const DeviceBuffer device_logits = to_device(logits);
     const DeviceBuffer device_mask = to_device(bits());
     const DeviceBuffer device_rows = to_device(rows);
-    const DeviceBuffer device_ids = to_device(ids);
+    const DeviceBuffer device_ids = to_device(ids, 1);
     const DeviceBuffer workspace = to_device(std::vector<char>(sample_workspace_bytes(n, vocab)));
     const DeviceBuffer results = poisoned<SampleResult>(static_cast<size_t>(n));
     for (int again = 0; again < 2; ++again) {
-      sample_greedy(device_logits.as<float>(), n, vocab, device_mask.as<uint32_t>(),
-                    device_rows.as<SampleRow>(), device_ids.as<int32_t>(),
-                    results.as<SampleResult>(), workspace.data(), nullptr);
+      operation(device_logits.as<float>(), n, vocab, device_mask.as<uint32_t>(),
+                device_rows.as<SampleRow>(), device_ids.as<int32_t>(), results.as<SampleResult>(),
+                workspace.data(), nullptr);
     }
-    const auto got = to_host<SampleResult>(results, static_cast<size_t>(n));
+    return to_host<SampleResult>(results, static_cast<size_t>(n));
+  }
+
+  void check() {
+    const auto got = run(sample_greedy);
     Sampler sampler(mask);
     for (int i = 0; i < n; ++i) {
       INFO("row " << i << " of " << n << ", vocabulary " << vocab);
@@ -93,6 +98,45 @@ struct Rows {
       CHECK(got[static_cast<size_t>(i)].token == expected.token);
       CHECK(got[static_cast<size_t>(i)].logprob == doctest::Approx(expected.logprob).epsilon(1e-4));
     }
+  }
+
+  /// Draws of rows with parameters: the sampler's, but for numbers that fall on an edge.
+  void check_draws(int undecided_at_most = 0) {
+    for (int i = 0; i < n; ++i) {
+      const SampleSpec& spec = specs[static_cast<size_t>(i)];
+      SampleRow& row = rows[static_cast<size_t>(i)];
+      row.temperature = spec.params.temperature;
+      row.top_k = spec.params.top_k;
+      row.top_p = spec.params.top_p;
+      row.min_p = spec.params.min_p;
+      row.uniform = spec.uniform;
+    }
+    const auto got = run(sample);
+    Sampler sampler(mask);
+    int undecided = 0;
+    for (int i = 0; i < n; ++i) {
+      const SampleResult& result = got[static_cast<size_t>(i)];
+      SampleSpec spec = specs[static_cast<size_t>(i)];
+      INFO("row " << i << " of " << n << ", vocabulary " << vocab << ", temperature "
+                  << spec.params.temperature << ", top-k " << spec.params.top_k << ", top-p "
+                  << spec.params.top_p << ", min-p " << spec.params.min_p << ", uniform "
+                  << spec.uniform);
+      if (result.token == kUndecided) {
+        ++undecided;
+        continue;
+      }
+      const std::span<const float> row(logits.data() + i * vocab, static_cast<size_t>(vocab));
+      const double uniform = spec.uniform;
+      Sampled expected = sampler.sample(row, spec);
+      for (const double nudge : {-1e-5, 1e-5}) {
+        if (expected.token == result.token) break;
+        spec.uniform = std::clamp(uniform + nudge, 0.0, 0.9999999);
+        expected = sampler.sample(row, spec);
+      }
+      CHECK(result.token == expected.token);
+      CHECK(result.logprob == doctest::Approx(expected.logprob).epsilon(1e-4));
+    }
+    CHECK(undecided <= undecided_at_most);
   }
 
   int n;
@@ -153,6 +197,48 @@ TEST_CASE("what is not a number is never chosen") {
     if (id % 1000 != 0) rows.logit(3, id) = -INFINITY;
   }
   rows.check();
+}
+
+TEST_CASE("draws are the sampler's") {
+  std::mt19937 random(5);
+  unsigned seed = 1000;
+  for (const int64_t vocab : {int64_t{300}, int64_t{40001}, int64_t{152064}}) {
+    Rows rows(60, vocab, seed += 10);
+    for (int i = 0; i < rows.n; ++i) {
+      SampleSpec& spec = rows.specs[static_cast<size_t>(i)];
+      spec.params.temperature = i % 7 == 6 ? 0.0F : 0.1F + 0.1F * static_cast<float>(random() % 12);
+      const int top_ks[] = {0, 1, 2, 40, 500};
+      const float top_ps[] = {1.0F, 0.95F, 0.5F, 0.0F};
+      const float min_ps[] = {0.0F, 0.02F, 0.3F};
+      spec.params.top_k = top_ks[random() % 5];
+      spec.params.top_p = top_ps[random() % 4];
+      spec.params.min_p = min_ps[random() % 3];
+      spec.uniform = uniform_at(seed, static_cast<uint64_t>(i));
+      // As language models have it: few tokens far above the rest.
+      for (int k = 0; k < 30; ++k) {
+        rows.logit(i, static_cast<TokenId>(random() % static_cast<unsigned>(vocab - 5))) += 15.0F;
+      }
+      if (i % 5 == 0) rows.add_list(i, {first_not_permitted(rows.mask, 50), 3, 4}, false);
+      if (i % 5 == 1) rows.add_list(i, {7, 8, 9, 100, 200, 201, 250}, true);
+      if (i == 12) {
+        for (TokenId id = 0; id < vocab; ++id) rows.logit(i, id) = NAN;
+      }
+    }
+    rows.check_draws(vocab > 1000 ? 6 : 0);
+  }
+}
+
+TEST_CASE("draws from flat logits are right, or left to the host") {
+  Rows rows(6, 30000, 77);
+  for (int i = 0; i < rows.n; ++i) {
+    SampleSpec& spec = rows.specs[static_cast<size_t>(i)];
+    spec.params.temperature = 1;
+    spec.uniform = uniform_at(7, static_cast<uint64_t>(i));
+    if (i % 2 == 1) spec.params.top_p = 0.9F;
+    for (TokenId id = 0; id < rows.vocab; ++id)
+      rows.logit(i, id) = i < 4 ? 1.0F : rows.logit(i, id) / 100;
+  }
+  rows.check_draws(3);
 }
 
 }  // namespace
