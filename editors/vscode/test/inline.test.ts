@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { acceptedLength } from '../src/inline/offered';
-import { lineGraceMs, showAfterMs, textPatienceMs, wholeLines } from '../src/inline/part';
+import { lineGraceMs, showAfterMs, stepMs, textPatienceMs, wholeLines } from '../src/inline/part';
 
 test('of a text that goes on, whole lines are shown', () => {
   assert.equal(wholeLines('foo('), 'foo(');
@@ -25,12 +25,20 @@ test('what is shown only grows', () => {
 });
 
 test('a first line is shown soon, less than a line after some patience, blanks never', () => {
-  assert.equal(showAfterMs('', 1000), undefined);
-  assert.equal(showAfterMs('\n   ', 1000), undefined);
-  assert.equal(showAfterMs('foo', 0), textPatienceMs);
-  assert.equal(showAfterMs('foo', textPatienceMs + 5), 0);
-  assert.equal(showAfterMs('foo\n', 5), lineGraceMs);
-  assert.equal(showAfterMs('foo\nbar', 5000), lineGraceMs);
+  assert.equal(showAfterMs('', '', 1000), undefined);
+  assert.equal(showAfterMs('\n   ', '', 1000), undefined);
+  assert.equal(showAfterMs('foo', '', 0), textPatienceMs);
+  assert.equal(showAfterMs('foo', '', textPatienceMs + 5), 0);
+  assert.equal(showAfterMs('foo\n', '', 5), lineGraceMs);
+  assert.equal(showAfterMs('foo\nbar', '', 5000), lineGraceMs);
+});
+
+test('what is shown grows by lines, and not too often', () => {
+  assert.equal(showAfterMs('foo\nba', 'foo', 500), undefined, 'no line more');
+  assert.equal(showAfterMs('foo\nbar\n', 'foo', 20), stepMs - 20);
+  assert.equal(showAfterMs('foo\nbar\n', 'foo', stepMs + 1), 0);
+  assert.equal(showAfterMs('foo(a, b', 'foo(', 500), 0, 'a line may grow, too');
+  assert.equal(showAfterMs('fun(a\nb\n', 'foo(', 500), undefined, 'another text waits for the end');
 });
 
 test('an insertion of a part of the offer is an acceptance', () => {

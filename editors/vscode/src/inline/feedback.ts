@@ -15,6 +15,7 @@ export class Feedback implements vscode.Disposable {
   readonly #client: Client;
   readonly #listener: vscode.Disposable;
   #offered: Offered | undefined;
+  #told: unknown; // the id of the suggestion that the daemon was told of last
 
   constructor(client: Client) {
     this.#client = client;
@@ -25,8 +26,8 @@ export class Feedback implements vscode.Disposable {
     this.#listener.dispose();
   }
 
-  /** These items go to VS Code, which shows the first one. */
-  shown(document: vscode.TextDocument, items: Items): void {
+  /** These items go to VS Code, which shows the first one; not `complete`: it will grow. */
+  shown(document: vscode.TextDocument, items: Items, complete: boolean): void {
     const offers = items.flatMap((item) =>
       item.range
         ? [{ item, text: textOf(item), line: item.range.start.line, character: item.range.start.character }]
@@ -34,6 +35,9 @@ export class Feedback implements vscode.Disposable {
     );
     this.#offered = { uri: document.uri.toString(), offers };
     const item = items[0];
+    const id: unknown = item?.command?.arguments?.[0];
+    if (!complete && id === this.#told) return;
+    this.#told = id;
     if (item) void this.#client.running?.sendNotification('textDocument/didShowCompletion', { item });
   }
 

@@ -1,5 +1,5 @@
 import * as vscode from 'vscode';
-import { type Client, documentSelector } from '../client';
+import type { Client } from '../client';
 import { Feedback } from './feedback';
 import { InlineProvider } from './provider';
 
@@ -10,12 +10,10 @@ export function activate(
   log: vscode.LogOutputChannel,
 ): void {
   const feedback = new Feedback(client);
-  const provider = new InlineProvider(client, feedback, log);
   const run = vscode.commands.executeCommand;
   context.subscriptions.push(
     feedback,
-    provider,
-    vscode.languages.registerInlineCompletionItemProvider(documentSelector, provider),
+    new InlineProvider(client, feedback, log),
     // VS Code runs it when a suggestion was accepted as a whole; its arguments are the daemon's.
     vscode.commands.registerCommand('fimd.accepted', async (...args: unknown[]) => {
       await client.running?.sendRequest('workspace/executeCommand', {

@@ -26,21 +26,27 @@ export function textOf(item: InlineCompletionItem): string {
   return typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
 }
 
+/** Somebody who waits for more than is shown. */
+interface Waiter {
+  shown: string;
+  since: number;
+  /** When what is there is to be shown. */
+  due: number;
+  timer: NodeJS.Timeout | undefined;
+  resolve: (item: InlineCompletionItem | undefined) => void;
+}
+
 export class Stream {
   readonly uri: string;
   readonly version: number;
   readonly position: vscode.Position;
   /** All of the answer; undefined if the daemon gave it up for a newer request. */
   readonly whole: Promise<Items | undefined>;
-  /** Something worth showing before the whole is there; undefined if the whole came first. */
-  readonly early: Promise<Items | undefined>;
 
-  readonly #begin = Date.now();
   readonly #source = new vscode.CancellationTokenSource();
   #items: Items = [];
-  #timer: NodeJS.Timeout | undefined;
-  #due = Infinity; // when to show what is there
-  #showEarly: (items: Items | undefined) => void = () => undefined;
+  #waiter: Waiter | undefined;
+  #ended = false;
 
   constructor(
     client: LanguageClient,
@@ -52,11 +58,11 @@ export class Stream {
     this.uri = document.uri.toString();
     this.version = document.version;
     this.position = position;
-    this.early = new Promise((resolve) => {
-      this.#showEarly = resolve;
-    });
     const token = `fimd-inline-${++count}`;
-    const progress = client.onProgress(partial, token, (value) => this.#take(itemsOf(value)));
+    const progress = client.onProgress(partial, token, (value) => {
+      this.#items = itemsOf(value);
+      this.#consider();
+    });
     const params = client.code2ProtocolConverter.asInlineCompletionParams(document, position, context);
     this.whole = client
       .sendRequest<Items | InlineCompletionList | null>(
@@ -82,10 +88,26 @@ export class Stream {
         },
       )
       .finally(() => {
-        clearTimeout(this.#timer);
+        this.#ended = true;
         progress.dispose();
-        this.#showEarly(undefined);
+        this.#tell(undefined);
       });
+  }
+
+  /**
+   * The first item as soon as there is more of it than is shown, and it is worth showing; undefined
+   * once all of the answer is there.
+   */
+  next(shown: string): Promise<InlineCompletionItem | undefined> {
+    return new Promise((resolve) => {
+      this.#tell(undefined);
+      if (this.#ended) {
+        resolve(undefined);
+        return;
+      }
+      this.#waiter = { shown, since: Date.now(), due: Infinity, timer: undefined, resolve };
+      this.#consider();
+    });
   }
 
   /** Tells the daemon that nobody waits any more. */
@@ -93,18 +115,26 @@ export class Stream {
     this.#source.cancel();
   }
 
-  #take(items: Items): void {
-    this.#items = items;
-    const first = items[0];
+  #consider(): void {
+    const waiter = this.#waiter;
+    const item = this.#items[0];
+    if (!waiter || !item) return;
     const now = Date.now();
-    const wait = first && showAfterMs(textOf(first), now - this.#begin);
-    if (wait === undefined || now + wait >= this.#due) return;
-    this.#due = now + wait;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      const item = this.#items[0]; // the newest by now
-      if (item) this.#showEarly([{ ...item, insertText: wholeLines(textOf(item)) }]);
-      else this.#due = Infinity; // taken back
+    const wait = showAfterMs(textOf(item), waiter.shown, now - waiter.since);
+    if (wait === undefined || now + wait >= waiter.due) return;
+    waiter.due = now + wait;
+    clearTimeout(waiter.timer);
+    waiter.timer = setTimeout(() => {
+      const newest = this.#items[0];
+      if (newest) this.#tell({ ...newest, insertText: wholeLines(textOf(newest)) });
+      else waiter.due = Infinity; // taken back meanwhile
     }, wait);
+  }
+
+  #tell(item: InlineCompletionItem | undefined): void {
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    clearTimeout(waiter?.timer);
+    waiter?.resolve(item);
   }
 }
