@@ -20,6 +20,7 @@ struct Row {
   std::string shape;
   double us = 0;
   double bytes = 0;  // that one operation must move
+  double flops = 0;  // that it must do; 0: it is bound by memory
 };
 
 class GpuBench {
@@ -33,7 +34,7 @@ class GpuBench {
   bool wants(const std::string& op, const std::string& shape) const;
   /// Times enqueue(i, stream), i counting up, and prints the row. `flops` 0: bound by memory.
   void time(const std::string& op, const std::string& shape, double bytes,
-            const std::function<void(int, cudaStream_t)>& enqueue);
+            const std::function<void(int, cudaStream_t)>& enqueue, double flops = 0);
 
   /// Device memory of random bytes without NaNs as halves, bf16 or float32; freed at the end of the
   /// scope that release() closes. Null, with a note, if there is not enough memory.
@@ -60,5 +61,6 @@ class GpuBench {
 
 /// Each file of rows has one function; gpu_kernels_bench.cc calls them all.
 void matmul_rows(GpuBench& bench);
+void attention_rows(GpuBench& bench);
 
 }  // namespace fimd::bench

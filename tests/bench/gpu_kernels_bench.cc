@@ -128,12 +128,14 @@ double GpuBench::median_us(const std::function<void(int, cudaStream_t)>& enqueue
 }
 
 void GpuBench::time(const std::string& op, const std::string& shape, double bytes,
-                    const std::function<void(int, cudaStream_t)>& enqueue) {
-  rows_.push_back({op, shape, median_us(enqueue), bytes});
+                    const std::function<void(int, cudaStream_t)>& enqueue, double flops) {
+  rows_.push_back({op, shape, median_us(enqueue), bytes, flops});
   const Row& row = rows_.back();
   const double rate = row.bytes / row.us * 1e6;
-  std::printf("%-22s %-34s %10.2f %8.0f %5.1f%%\n", op.c_str(), shape.c_str(), row.us, rate / 1e9,
+  std::printf("%-22s %-34s %10.2f %8.0f %5.1f%%", op.c_str(), shape.c_str(), row.us, rate / 1e9,
               100 * rate / copy_bandwidth_);
+  if (flops > 0) std::printf(" %6.1f TFLOP/s", flops / row.us * 1e-6);
+  std::printf("\n");
   std::fflush(stdout);
 }
 
@@ -155,6 +157,7 @@ int main(int argc, char** argv) {
   }
   fimd::bench::GpuBench bench(filter);
   fimd::bench::matmul_rows(bench);
+  fimd::bench::attention_rows(bench);
   if (json_path.empty()) return 0;
   nlohmann::json json;
   json["copy_bytes_per_s"] = bench.copy_bandwidth();
@@ -164,6 +167,7 @@ int main(int argc, char** argv) {
          {"shape", row.shape},
          {"us", row.us},
          {"bytes", row.bytes},
+         {"flops", row.flops},
          {"fraction_of_copy", row.bytes / row.us * 1e6 / bench.copy_bandwidth()}});
   }
   std::ofstream file(json_path);
