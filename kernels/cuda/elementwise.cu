@@ -31,11 +31,11 @@ struct SiluMul {
   const float* gate;
   const float* up;
   int64_t stride;
-  static __device__ float one(float g, float u) { return g / (1.0F + __expf(-g)) * u; }
   __device__ float4 operator()(int64_t row, int64_t col) const {
     const float4 g = *reinterpret_cast<const float4*>(gate + row * stride + col);
     const float4 u = *reinterpret_cast<const float4*>(up + row * stride + col);
-    return make_float4(one(g.x, u.x), one(g.y, u.y), one(g.z, u.z), one(g.w, u.w));
+    return make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
+                       silu_mul(g.w, u.w));
   }
 };
 
@@ -85,9 +85,8 @@ struct GatedNorm {
     const float factor = rsqrtf(sum / static_cast<float>(head_dim) + eps);
     const float4 w = *reinterpret_cast<const float4*>(weight + in_head);
     const float4 g = *reinterpret_cast<const float4*>(z + row * z_stride + col);
-    return make_float4(SiluMul::one(g.x, v.x * factor * w.x), SiluMul::one(g.y, v.y * factor * w.y),
-                       SiluMul::one(g.z, v.z * factor * w.z),
-                       SiluMul::one(g.w, v.w * factor * w.w));
+    return make_float4(silu_mul(g.x, v.x * factor * w.x), silu_mul(g.y, v.y * factor * w.y),
+                       silu_mul(g.z, v.z * factor * w.z), silu_mul(g.w, v.w * factor * w.w));
   }
 };
 

@@ -2,7 +2,6 @@
 #include "kernels/cuda/matmul.cuh"
 
 #include <algorithm>
-#include <array>
 
 #include "kernels/cuda/ops.h"
 
@@ -53,7 +52,9 @@ void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
     p.stages =
         static_cast<int>(std::min<int64_t>(left / (kMatmulWarps * p.slot_bytes), kMaxStages));
   };
-  if (kGroups > 1) {
+  if (p.x_place == XPlace::kFloats) {
+    plan(fixed + x_bytes);
+  } else if (kGroups > 1) {
     p.x_place = XPlace::kGlobal;
     plan(fixed);
   } else if (fixed + x_bytes + kLeastRingBytes <= std::min(kSharedBudget, limits.shared_bytes)) {
@@ -66,10 +67,10 @@ void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
   }
   shared += p.stages * kMatmulWarps * p.slot_bytes;
   p.x_offset = shared;
-  if (p.x_place == XPlace::kResident) shared += static_cast<int>(x_bytes);
+  if (p.x_place <= XPlace::kResident) shared += static_cast<int>(x_bytes);
   launch(matmul_kernel<Weights, T, kGroups>,
-         static_cast<unsigned>(std::min(p.row_tiles, limits.processors)), kMatmulThreads,
-         static_cast<size_t>(shared), stream, p);
+         static_cast<unsigned>(std::min(p.row_tiles / (p.swiglu ? 4 : 1), limits.processors)),
+         kMatmulThreads, static_cast<size_t>(shared), stream, p);
 }
 
 template <class Weights>
@@ -84,11 +85,16 @@ void launch_matmul(const MatmulParams& p, int weight_bytes, cudaStream_t stream)
   return launch_matmul<Weights, 8, 8>(p, weight_bytes, stream);
 }
 
-}  // namespace
+// What the caller's x is: quantised, or floats to quantise.
+struct Input {
+  const Activations* quantized;
+  const FloatInput* floats;
+  int64_t cols() const { return quantized != nullptr ? quantized->cols : floats->cols; }
+};
 
-void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
-            cudaStream_t stream) {
-  if (n_rows <= 0 || n_rows > kMaxMatmulRows) return;
+void launch_tasks(std::span<const MatmulTask> tasks, const Input& x, int n_rows,
+                  const Activations* swiglu, cudaStream_t stream) {
+  if (n_rows <= 0 || n_rows > (x.floats != nullptr ? kMaxFloatRows : kMaxMatmulRows)) return;
   const RowGroups groups = row_groups(n_rows);
   for (const bool bf16 : {false, true}) {
     MatmulParams p = {};
@@ -112,18 +118,54 @@ void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
       weight_bytes = std::max(weight_bytes, tile_bytes(task.w.type));
     }
     if (n == 0) continue;
-    p.cols = static_cast<int>(x.cols);
+    p.cols = static_cast<int>(x.cols());
     p.n_rows = n_rows;
     p.groups = groups.count;
-    p.k_tiles = static_cast<int>(divide_up(x.cols, bf16 ? kBf16TileCols : kTileCols));
+    p.k_tiles = static_cast<int>(divide_up(x.cols(), bf16 ? kBf16TileCols : kTileCols));
     p.group_bytes = bf16 ? bf16_group_bytes(groups.rows) : q8_group_bytes(groups.rows);
-    p.x = static_cast<const uint8_t*>(bf16 ? x.bf16 : x.q8);
+    p.x_place = XPlace::kGlobal;
+    if (x.floats != nullptr) {
+      p.x_place = XPlace::kFloats;
+      p.floats = *x.floats;
+    } else {
+      p.x = static_cast<const uint8_t*>(bf16 ? x.quantized->bf16 : x.quantized->q8);
+    }
+    if (swiglu != nullptr) {
+      p.swiglu = true;
+      p.out = {*swiglu, groups};
+    }
     if (bf16) {
       launch_matmul<Bf16Weights>(p, weight_bytes, stream);
     } else {
       launch_matmul<TiledWeights>(p, weight_bytes, stream);
     }
   }
+}
+
+void launch_swiglu(const Matrix& gate, const Matrix& up, const Input& x, int n_rows,
+                   const Activations& out, cudaStream_t stream) {
+  const MatmulTask tasks[2] = {{.w = gate}, {.w = up}};
+  launch_tasks(tasks, x, n_rows, &out, stream);
+}
+
+}  // namespace
+
+void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
+            cudaStream_t stream) {
+  launch_tasks(tasks, {&x, nullptr}, n_rows, nullptr, stream);
+}
+void matmul(std::span<const MatmulTask> tasks, const FloatInput& x, int n_rows,
+            cudaStream_t stream) {
+  launch_tasks(tasks, {nullptr, &x}, n_rows, nullptr, stream);
+}
+
+void matmul_swiglu(const Matrix& gate, const Matrix& up, const Activations& x, int n_rows,
+                   const Activations& out, cudaStream_t stream) {
+  launch_swiglu(gate, up, {&x, nullptr}, n_rows, out, stream);
+}
+void matmul_swiglu(const Matrix& gate, const Matrix& up, const FloatInput& x, int n_rows,
+                   const Activations& out, cudaStream_t stream) {
+  launch_swiglu(gate, up, {nullptr, &x}, n_rows, out, stream);
 }
 
 }  // namespace fimd::cuda

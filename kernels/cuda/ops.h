@@ -79,6 +79,26 @@ inline constexpr int kMaxMatmulRows = 64;
 void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
             cudaStream_t stream);
 
+/// x (n_rows, cols) that a product quantises itself, after an RMS norm if `norm` (cols) is set: a
+/// kernel less, the same results. For few rows: every block does it again.
+struct FloatInput {
+  const float* x = nullptr;
+  int64_t cols = 0;
+  const float* norm = nullptr;
+  float eps = 0;
+};
+inline constexpr int kMaxFloatRows = 2;
+void matmul(std::span<const MatmulTask> tasks, const FloatInput& x, int n_rows,
+            cudaStream_t stream);
+
+/// out = silu(x . gate^T) * (x . up^T), quantised: what silu_mul_quantize gives, without the arrays
+/// between. gate and up are both quantised or both BF16, (out.cols, x.cols); n_rows <=
+/// kMaxMatmulRows; out.plain is written as well if set.
+void matmul_swiglu(const Matrix& gate, const Matrix& up, const Activations& x, int n_rows,
+                   const Activations& out, cudaStream_t stream);
+void matmul_swiglu(const Matrix& gate, const Matrix& up, const FloatInput& x, int n_rows,
+                   const Activations& out, cudaStream_t stream);
+
 // --- elementwise (norm.cu, elementwise.cu) -------------------------------------------------------
 
 /// out = x * rsqrt(mean(x^2) + eps) * weight, x (n_rows, out.cols). q8 and bf16 of out need

@@ -14,12 +14,14 @@ struct RowWriter {
 
   /// Columns col .. col + 3 (col a multiple of 4) of `row`. All lanes of a warp call it together
   /// with runs of 8 lanes on one block of 32 columns; a lane whose col is at least out.cols writes
-  /// zeros up to the end of the last k tile, and nothing beyond.
-  __device__ __forceinline__ void write(int row, int64_t col, float4 v) const {
+  /// zeros up to the end of the last k tile, and nothing beyond. With `store` off it only takes
+  /// part.
+  __device__ __forceinline__ void write(int row, int64_t col, float4 v, bool store = true) const {
     if (col >= out.cols) v = make_float4(0, 0, 0, 0);
     const int group = row / 8, slot = row % 8;
     const bool exists = col < out.cols;
-    if (out.q8 != nullptr) write_q8(group, slot, col, v);
+    if (out.q8 != nullptr) write_q8(group, slot, col, v, store);
+    if (!store) return;
     if (out.bf16 != nullptr || out.plain != nullptr) {
       const __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x, v.y),
                                       __floats2bfloat162_rn(v.z, v.w)};
@@ -39,7 +41,8 @@ struct RowWriter {
   }
 
  private:
-  __device__ __forceinline__ void write_q8(int group, int slot, int64_t col, float4 v) const {
+  __device__ __forceinline__ void write_q8(int group, int slot, int64_t col, float4 v,
+                                           bool store) const {
     float largest = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
 #pragma unroll
     for (int step = 1; step < 8; step *= 2) {
@@ -52,7 +55,7 @@ struct RowWriter {
     int sum = codes[0] + codes[1] + codes[2] + codes[3];
 #pragma unroll
     for (int step = 1; step < 8; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    if (col >= divide_up(out.cols, kTileCols) * kTileCols) return;
+    if (!store || col >= divide_up(out.cols, kTileCols) * kTileCols) return;
 
     auto* tile = static_cast<uint8_t*>(out.q8) +
                  (col / kTileCols * groups.count + group) * q8_group_bytes(groups.rows);
@@ -69,7 +72,59 @@ struct RowWriter {
   }
 };
 
+__device__ __forceinline__ float silu_mul(float gate, float up) {
+  return gate / (1.0F + __expf(-gate)) * up;
+}
+
 /// Columns that a row is written up to: whole k tiles of both kinds.
-inline int64_t written_cols(int64_t cols) { return divide_up(cols, kTileCols) * kTileCols; }
+__host__ __device__ inline int64_t written_cols(int64_t cols) {
+  return divide_up(cols, kTileCols) * kTileCols;
+}
+
+/// Threads of a block that normalises rows; always as many, so that sums are made in one order.
+inline constexpr int kRowThreads = 256;
+
+/// Writes row `row` of x (n_rows, out.cols), times rsqrt(mean(x^2) + eps) * weight if there is a
+/// weight. All kRowThreads threads of the block call it; scratch: 8 floats of shared memory that
+/// others leave alone until the next barrier.
+__device__ __forceinline__ void write_row(const float* x, const float* weight, float eps, int row,
+                                          const RowWriter& writer, float* scratch) {
+  const auto cols = static_cast<int>(writer.out.cols);
+  const int first = 4 * static_cast<int>(threadIdx.x);
+  const float* from = x + int64_t{row} * cols;
+  float factor = 1;
+  if (weight != nullptr) {
+    float sum = 0;
+#pragma unroll 4
+    for (int c = first; c < cols; c += 4 * kRowThreads) {
+      const float4 v = *reinterpret_cast<const float4*>(from + c);
+      sum += v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = sum;
+    __syncthreads();
+    sum = 0;
+#pragma unroll
+    for (int warp = 0; warp < kRowThreads / 32; ++warp) sum += scratch[warp];
+    factor = rsqrtf(sum / static_cast<float>(cols) + eps);
+  }
+  // The end is a multiple of the 128 columns of a warp: all its lanes leave together.
+  const auto end = static_cast<int>(written_cols(cols));
+#pragma unroll 2
+  for (int c = first; c < end; c += 4 * kRowThreads) {
+    float4 v = make_float4(0, 0, 0, 0);
+    if (c < cols) {
+      v = *reinterpret_cast<const float4*>(from + c);
+      if (weight != nullptr) {
+        const float4 w = *reinterpret_cast<const float4*>(weight + c);
+        v = make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z,
+                        v.w * factor * w.w);
+      }
+    }
+    writer.write(row, c, v);
+  }
+}
 
 }  // namespace fimd::cuda

@@ -74,8 +74,8 @@ void products(GpuBench& bench, const Model& m, DType type, int n_rows) {
 
 // A layer as a decode step has it, but for rope and attention. i counts operations: a new layer's
 // weights each time.
-void layer(GpuBench& bench, const Model& m, DType type, int n_rows) {
-  const std::string op = std::string("layer ") + type_name(type);
+void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool fused) {
+  const std::string op = std::string(fused ? "layer fused " : "layer ") + type_name(type);
   const std::string shape = std::string(m.name) + " rows=" + std::to_string(n_rows);
   if (!bench.wants(op, shape)) return;
   const int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
@@ -104,21 +104,29 @@ void layer(GpuBench& bench, const Model& m, DType type, int n_rows) {
       w[j] = {type, at, shapes[j].rows, shapes[j].cols};
       at += cuda::packed_bytes(type, shapes[j].rows, shapes[j].cols);
     }
-    cuda::rms_norm_quantize(x, norm, 1e-6F, n_rows, a, stream);
     const int64_t stride = q + 2 * kv;
     const MatmulTask qkv[3] = {{.w = w[0], .y = y, .y_stride = stride},
                                {.w = w[1], .y = y + q, .y_stride = stride},
                                {.w = w[2], .y = y + q + kv, .y_stride = stride}};
+    const MatmulTask out = {.w = w[3], .y = x, .y_stride = m.hidden};  // x stays finite
+    const MatmulTask down = {.w = w[6], .y = x, .y_stride = m.hidden, .accumulate = true};
+    if (fused) {
+      const cuda::FloatInput input{x, m.hidden, norm, 1e-6F};
+      cuda::matmul(qkv, input, n_rows, stream);
+      cuda::matmul({&out, 1}, cuda::FloatInput{y, q}, n_rows, stream);
+      cuda::matmul_swiglu(w[4], w[5], input, n_rows, b, stream);
+      cuda::matmul({&down, 1}, b, n_rows, stream);
+      return;
+    }
+    cuda::rms_norm_quantize(x, norm, 1e-6F, n_rows, a, stream);
     cuda::matmul(qkv, a, n_rows, stream);
     cuda::quantize(y, n_rows, o, stream);  // in place of rope, attention and its quantisation
-    const MatmulTask out = {.w = w[3], .y = x, .y_stride = m.hidden};  // x stays finite
     cuda::matmul({&out, 1}, o, n_rows, stream);
     cuda::rms_norm_quantize(x, norm, 1e-6F, n_rows, a, stream);
     const MatmulTask up[2] = {{.w = w[4], .y = y, .y_stride = 2 * m.ff},
                               {.w = w[5], .y = y + m.ff, .y_stride = 2 * m.ff}};
     cuda::matmul(up, a, n_rows, stream);
     cuda::silu_mul_quantize(y, y + m.ff, 2 * m.ff, n_rows, b, stream);
-    const MatmulTask down = {.w = w[6], .y = x, .y_stride = m.hidden, .accumulate = true};
     cuda::matmul({&down, 1}, b, n_rows, stream);
   });
   bench.release();
@@ -193,8 +201,12 @@ void matmul_rows(GpuBench& bench) {
   for (const int n_rows : {4, 8, 64}) products(bench, seven, DType::kBF16, n_rows);
   for (const Model& m : kModels) {
     for (const int n_rows : {1, 8}) {
-      layer(bench, m, DType::kQ4_K, n_rows);
-      layer(bench, m, DType::kBF16, n_rows);
+      layer(bench, m, DType::kQ4_K, n_rows, false);
+      layer(bench, m, DType::kBF16, n_rows, false);
+    }
+    for (const int n_rows : {1, 2}) {
+      layer(bench, m, DType::kQ4_K, n_rows, true);
+      layer(bench, m, DType::kBF16, n_rows, true);
     }
   }
   for (const int n_rows : {1, 8, 64}) row_ops(bench, seven, n_rows);

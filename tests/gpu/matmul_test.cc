@@ -155,18 +155,103 @@ TEST_CASE("matmul: several tasks of different formats, with bias, accumulating")
   }
 }
 
+TEST_CASE("matmul of floats: the same bits as normalising or quantising first") {
+  for (const DType type : kTypes) {
+    for (const int64_t cols : {256, 1536, 3584}) {
+      for (const int n_rows : {1, 2}) {
+        CAPTURE(testing::format_of(type).name);
+        CAPTURE(cols);
+        const DeviceMatrix w = testing::packed(testing::random_weights(type, 40, cols, 71));
+        const DeviceBuffer x = testing::to_device(random_x(n_rows, cols, 72));
+        const DeviceBuffer norm =
+            testing::to_device(testing::random_floats(static_cast<size_t>(cols), 73));
+        const auto n = static_cast<size_t>(n_rows * 40);
+        for (const bool normed : {false, true}) {
+          const auto activations = testing::make_activations(n_rows, cols);
+          if (normed) {
+            rms_norm_quantize(x.as<float>(), norm.as<float>(), 1e-5F, n_rows, activations.view,
+                              nullptr);
+          } else {
+            quantize(x.as<float>(), n_rows, activations.view, nullptr);
+          }
+          const DeviceBuffer y1 = testing::poisoned<float>(n);
+          const DeviceBuffer y2 = testing::poisoned<float>(n);
+          const MatmulTask one{.w = w.matrix, .y = y1.as<float>(), .y_stride = 40};
+          const MatmulTask two{.w = w.matrix, .y = y2.as<float>(), .y_stride = 40};
+          matmul({&one, 1}, activations.view, n_rows, nullptr);
+          const FloatInput floats{x.as<float>(), cols, normed ? norm.as<float>() : nullptr, 1e-5F};
+          matmul({&two, 1}, floats, n_rows, nullptr);
+          const auto want = testing::to_host<float>(y1, n);
+          const auto got = testing::to_host<float>(y2, n);
+          for (const float v : want) REQUIRE(std::isfinite(v));
+          CHECK(std::memcmp(want.data(), got.data(), n * sizeof(float)) == 0);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("matmul_swiglu: the same bytes as gate, up and silu_mul_quantize") {
+  for (const DType type : kTypes) {
+    for (const int64_t ff : {32, 896, 8960}) {
+      const int64_t cols = 768;
+      if (ff > 1000 && type != DType::kQ4_K && type != DType::kBF16) continue;
+      const DeviceMatrix gate = testing::packed(testing::random_weights(type, ff, cols, 81));
+      const DeviceMatrix up = testing::packed(testing::random_weights(type, ff, cols, 82));
+      for (const int n_rows : {1, 2, 3, 8, 11, 64}) {
+        CAPTURE(testing::format_of(type).name);
+        CAPTURE(ff);
+        CAPTURE(n_rows);
+        const DeviceBuffer x = testing::to_device(random_x(n_rows, cols, 83));
+        const auto activations = testing::make_activations(n_rows, cols);
+        quantize(x.as<float>(), n_rows, activations.view, nullptr);
+        const DeviceBuffer y = testing::poisoned<float>(static_cast<size_t>(n_rows * 2 * ff));
+        const MatmulTask tasks[2] = {{.w = gate.matrix, .y = y.as<float>(), .y_stride = 2 * ff},
+                                     {.w = up.matrix, .y = y.as<float>() + ff, .y_stride = 2 * ff}};
+        matmul(tasks, activations.view, n_rows, nullptr);
+        const auto want = testing::make_activations(n_rows, ff);
+        silu_mul_quantize(y.as<float>(), y.as<float>() + ff, 2 * ff, n_rows, want.view, nullptr);
+        const auto equal = [&](const testing::DeviceActivations& got) {
+          const size_t q8 = q8_bytes(n_rows, ff), bf16 = bf16_bytes(n_rows, ff);
+          CHECK(testing::to_host<uint8_t>(got.q8, q8) == testing::to_host<uint8_t>(want.q8, q8));
+          CHECK(testing::to_host<uint8_t>(got.bf16, bf16) ==
+                testing::to_host<uint8_t>(want.bf16, bf16));
+          const auto n = static_cast<size_t>(n_rows * ff);
+          CHECK(testing::to_host<uint16_t>(got.plain, n) ==
+                testing::to_host<uint16_t>(want.plain, n));
+        };
+        const auto got = testing::make_activations(n_rows, ff);
+        matmul_swiglu(gate.matrix, up.matrix, activations.view, n_rows, got.view, nullptr);
+        equal(got);
+        if (n_rows > kMaxFloatRows) continue;
+        const auto fused = testing::make_activations(n_rows, ff);
+        matmul_swiglu(gate.matrix, up.matrix, FloatInput{x.as<float>(), cols}, n_rows, fused.view,
+                      nullptr);
+        equal(fused);
+      }
+    }
+  }
+}
+
 // x <- x + down(silu(gate(norm x)) * up(norm x)), over and over: each kernel reads what the one
 // before wrote while its own weights are already being fetched.
 void enqueue_chain(const DeviceMatrix* w, const DeviceBuffer& norm, float* x, float* hidden,
-                   const Activations& a, const Activations& b, int n_rows, cudaStream_t stream) {
+                   const Activations& a, const Activations& b, int n_rows, bool fused,
+                   cudaStream_t stream) {
   const int64_t cols = w[0].matrix.cols, ff = w[0].matrix.rows;
   for (int layer = 0; layer < 12; ++layer) {
+    const MatmulTask down{.w = w[2].matrix, .y = x, .y_stride = cols, .accumulate = true};
+    if (fused) {
+      const FloatInput input{x, cols, norm.as<float>(), 1e-6F};
+      matmul_swiglu(w[0].matrix, w[1].matrix, input, n_rows, b, stream);
+      matmul({&down, 1}, b, n_rows, stream);
+      continue;
+    }
     rms_norm_quantize(x, norm.as<float>(), 1e-6F, n_rows, a, stream);
     const MatmulTask up[2] = {{.w = w[0].matrix, .y = hidden, .y_stride = 2 * ff},
                               {.w = w[1].matrix, .y = hidden + ff, .y_stride = 2 * ff}};
     matmul(up, a, n_rows, stream);
     silu_mul_quantize(hidden, hidden + ff, 2 * ff, n_rows, b, stream);
-    const MatmulTask down{.w = w[2].matrix, .y = x, .y_stride = cols, .accumulate = true};
     matmul({&down, 1}, b, n_rows, stream);
   }
 }
@@ -189,7 +274,7 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
       auto stream = Stream::make();
       REQUIRE(stream.ok());
       const DeviceBuffer eager = testing::to_device(x);
-      enqueue_chain(w, norm, eager.as<float>(), hidden.as<float>(), a.view, b.view, n_rows,
+      enqueue_chain(w, norm, eager.as<float>(), hidden.as<float>(), a.view, b.view, n_rows, false,
                     stream->get());
       const auto want = testing::to_host<float>(eager, n);
       for (const float v : want) REQUIRE(std::isfinite(v));
@@ -200,7 +285,7 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
       REQUIRE(cudaStreamBeginCapture(stream->get(), cudaStreamCaptureModeThreadLocal) ==
               cudaSuccess);
       enqueue_chain(w, norm, state.as<float>(), hidden.as<float>(), a.view, b.view, n_rows,
-                    stream->get());
+                    n_rows <= kMaxFloatRows, stream->get());
       REQUIRE(cudaStreamEndCapture(stream->get(), &graph) == cudaSuccess);
       REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
       for (int replay = 0; replay < 20; ++replay) {
