@@ -153,6 +153,10 @@ class CommanderCore : public std::enable_shared_from_this<CommanderCore> {
     FIMD_ASSIGN_OR_RETURN(run->lines, command_lines(of_lines, &run->target.name));
     run->target.first_line = run->lines.first_line;
     run->target.last_line = run->lines.last_line;
+    // Editors may send all they have.
+    std::erase_if(run->request.diagnostics, [&](const Diagnostic& diagnostic) {
+      return diagnostic.line < run->lines.first_line || diagnostic.line > run->lines.last_line;
+    });
     return {};
   }
 

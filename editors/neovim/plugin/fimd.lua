@@ -14,7 +14,7 @@ vim.api.nvim_create_user_command('Fimd', function(options)
 end, {
   nargs = '+',
   bang = true,
-  bar = true,
+  range = true,
   desc = 'fimd: local code completion',
   complete = function(lead, line)
     return require('fimd.command').complete(lead, line)

@@ -164,10 +164,13 @@ TEST_CASE("fix tells the model what the editor's other servers say") {
   Editor editor;
   editor.open(kFile);
   editor.run("fix", "return a", "b", "Keep it short.",
-             {{4, "error", "\"b\" is not defined\nmore", "pyright"}, {900, "", "odd", ""}});
+             {{4, "error", "\"b\" is not defined\nmore", "pyright"},
+              {900, "", "elsewhere", ""},
+              {4, "", "odd", ""}});
   const std::string prompt = editor.prompt();
   CHECK(prompt.find("- line 5, `return a + b`: error: \"b\" is not defined more (pyright)\n"
-                    "- line 901: odd\n\nCorrect them. Keep it short.") != std::string::npos);
+                    "- line 5, `return a + b`: odd\n\nCorrect them. Keep it short.") !=
+        std::string::npos);
 }
 
 TEST_CASE("an edit replaces whole lines, in the document's own manner") {

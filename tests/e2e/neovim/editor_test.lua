@@ -121,7 +121,10 @@ return {
     run = function(e)
       h.equal(
         e:lua([[return vim.fn.getcompletion('Fimd ', 'cmdline')]]),
-        { 'disable', 'doctor', 'enable', 'log', 'model', 'restart', 'status', 'toggle' },
+        {
+          'cancel', 'disable', 'doctor', 'document', 'enable', 'explain', 'fix', 'log', 'model',
+          'refactor', 'restart', 'review', 'status', 'toggle',
+        },
         'subcommands'
       )
       h.equal(e:lua([[return vim.fn.getcompletion('Fimd dis', 'cmdline')]]), { 'disable' }, 'completion')

@@ -1,5 +1,6 @@
 --- The LSP client: one for all buffers of this Neovim, started on first use, restarted if it dies.
 
+local commands = require('fimd.commands')
 local config = require('fimd.config')
 local ghost = require('fimd.ghost')
 local lsp = require('fimd.lsp')
@@ -84,7 +85,7 @@ local handlers = {
   ['fimd/report'] = function() end,
   ['didChangeStatus'] = function() end,
   ['$/progress'] = function(err, params, ctx, ...)
-    if not ghost.progress(params) then
+    if not ghost.progress(params) and not commands.progress(params) then
       return vim.lsp.handlers['$/progress'](err, params, ctx, ...)
     end
   end,
@@ -158,7 +159,7 @@ local function client_config(root)
   end
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
-  capabilities.experimental = { fimdStatus = true }
+  capabilities.experimental = { fimdStatus = true, fimdCommands = true }
   return {
     name = M.name,
     cmd = cmd,
@@ -221,6 +222,7 @@ function M.enable()
   M.enabled = true
   crashes = {}
   view.set_highlights()
+  commands.register()
   api.nvim_create_autocmd('ColorScheme', { group = M.group, callback = view.set_highlights })
   api.nvim_create_autocmd({ 'FileType', 'BufEnter', 'BufFilePost' }, {
     group = M.group,

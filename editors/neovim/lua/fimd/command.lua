@@ -74,7 +74,8 @@ local function log_path()
 end
 
 ---@class fimd.Subcommand
----@field run fun(arguments: string[], bang: boolean)
+---@field run fun(arguments: string[], bang: boolean, options: table)
+---@field text? boolean It takes the rest of the line as text, `|` and `"` included.
 ---@field complete? fun(lead: string): string[]
 
 ---@param lead string
@@ -100,6 +101,22 @@ local function switch(on)
       fimd.enable(wanted, buf)
     end,
     complete = complete_scope,
+  }
+end
+
+--- A command of the daemon.
+---@param name string
+---@return fimd.Subcommand
+local function ask(name)
+  return {
+    text = true,
+    run = function(_, _, options)
+      local text = vim.trim((options.args:gsub('^%S+', '', 1)))
+      require('fimd.commands').run(name, {
+        lines = options.range and options.range > 0 and { options.line1, options.line2 } or nil,
+        instruction = text ~= '' and text or nil,
+      })
+    end,
   }
 end
 
@@ -149,6 +166,18 @@ M.commands = {
       require('fimd.client').restart(bang)
     end,
   },
+  explain = ask('explain'),
+  review = ask('review'),
+  refactor = ask('refactor'),
+  fix = ask('fix'),
+  document = ask('document'),
+  cancel = {
+    run = function()
+      if require('fimd.commands').cancel() == 0 then
+        error('fimd: nothing runs', 0)
+      end
+    end,
+  },
   doctor = {
     run = function()
       run_fimd({ 'doctor' })
@@ -158,9 +187,16 @@ M.commands = {
 
 ---@param options table of nvim_create_user_command
 function M.run(options)
-  local arguments = vim.list_slice(options.fargs, 2)
-  local name = options.fargs[1]
-  local command = M.commands[name]
+  local line, rest = options.args, nil
+  local command = M.commands[line:match('^%S+')]
+  if not (command and command.text) then
+    -- As `-bar` would: for all commands it would cut instructions at `|` and `"`.
+    local own, after = line:match('^(.-)%s*|%s*(.*)$')
+    line, rest = own or line, after
+  end
+  local words = vim.split(line, '%s+', { trimempty = true })
+  local name = words[1]
+  local arguments = vim.list_slice(words, 2)
   if not command then
     local names = vim.tbl_keys(M.commands)
     table.sort(names)
@@ -171,9 +207,11 @@ function M.run(options)
   if not require('fimd').is_set_up then
     require('fimd').setup()
   end
-  local ok, message = pcall(command.run, arguments, options.bang)
+  local ok, message = pcall(command.run, arguments, options.bang, options)
   if not ok then
     vim.notify(message, vim.log.levels.ERROR)
+  elseif rest and rest ~= '' then
+    vim.cmd(rest)
   end
 end
 
