@@ -18,7 +18,7 @@ std::vector<int> plan_checkpoints(const CheckpointPlan& plan, std::span<const To
   choose(n_tokens - 1, 1);
   // Where the last segment begins, as seen from a prompt that ends there.
   if (!segments.empty()) choose(segments.back().begin - 1, 1);
-  choose(n_tokens - 1 - plan.backspace, plan.backspace);
+  choose((n_tokens - 2) / plan.backspace * plan.backspace, 1);
   for (size_t i = segments.size(); i-- > 0;) {
     const TokenRange& segment = segments[i];
     if (i + 1 < segments.size()) {

@@ -18,14 +18,14 @@ struct CheckpointPlan {
   /// Taken back from a segment's end: what follows may change how its last bytes are tokenised.
   int margin = 4;
   /// The second position before the end, for deleting and for words whose tokens change as they
-  /// grow.
+  /// grow: the last multiple of this.
   int backspace = 8;
   /// Distance in the last near_tokens, and in the rest (cursor jumps).
   int near_spacing = 64;
   int near_tokens = 256;
   int far_spacing = 512;
   /// Tokens between those that are generated: what accepting part of a suggestion costs at most.
-  int generated_spacing = 8;
+  int generated_spacing = 16;
   /// Others nearer than this to one of the places above are not worth a checkpoint.
   int least_gap = 16;
   /// At most so many. far_spacing grows until its share is at most half of them.

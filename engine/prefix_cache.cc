@@ -6,6 +6,12 @@
 
 namespace fimd {
 
+namespace {
+/// Checkpoints that are not given up because they are the last used: the places where people are
+/// typing, whose checkpoints lie close together and so cost little each.
+constexpr uint64_t kSpared = 4;
+}  // namespace
+
 struct PrefixCache::Node {
   Node* parent = nullptr;
   int begin = 0;                                // position of tokens[0]
@@ -89,6 +95,9 @@ PrefixCache::Match PrefixCache::match(std::span<const TokenId> tokens) {
           if (kept.position <= found.length) kept.base = given_up_;
         }
       }
+      Checkpoint& used = checkpoints_[static_cast<size_t>(match.checkpoint)];
+      used.last_used = ++checkpoint_clock_;
+      used.guess = false;
     }
   }
   match.length = found.length;
@@ -279,7 +288,9 @@ int32_t PrefixCache::deepest_checkpoint(const Node* node, int position) const {
 
 int64_t PrefixCache::worth(const Checkpoint& kept) const {
   const int32_t before = deepest_checkpoint(kept.node, kept.position - 1);
-  return kept.base + kept.position - (before < 0 ? 0 : checkpoint(before).position);
+  const int cost = kept.position - (before < 0 ? 0 : checkpoint(before).position);
+  constexpr int kDiscount = 8;
+  return kept.base + (kept.guess ? cost / kDiscount : cost);
 }
 
 std::optional<int32_t> PrefixCache::allocate_checkpoint() {
@@ -288,8 +299,9 @@ std::optional<int32_t> PrefixCache::allocate_checkpoint() {
     // of them takes microseconds.
     Checkpoint* cheapest = nullptr;
     int64_t least = 0;
+    const uint64_t spared = std::min<uint64_t>(kSpared, checkpoints_.size() / 4);
     for (Checkpoint& kept : checkpoints_) {
-      if (kept.node == nullptr) continue;
+      if (kept.node == nullptr || kept.last_used + spared > checkpoint_clock_) continue;
       const int64_t value = worth(kept);
       if (cheapest == nullptr || value < least) {
         cheapest = &kept;
@@ -309,7 +321,7 @@ std::optional<int32_t> PrefixCache::allocate_checkpoint() {
   return id;
 }
 
-void PrefixCache::keep_checkpoint(std::span<const TokenId> tokens, int32_t id) {
+void PrefixCache::keep_checkpoint(std::span<const TokenId> tokens, int32_t id, bool guess) {
   const int position = static_cast<int>(tokens.size());
   const Walk found = walk(tokens);
   if (found.length < position || position == 0) return drop_checkpoint(id);
@@ -319,7 +331,9 @@ void PrefixCache::keep_checkpoint(std::span<const TokenId> tokens, int32_t id) {
   });
   if (at != ids.end() && checkpoint(*at).position == position) return drop_checkpoint(id);
   ids.insert(at, id);
-  checkpoints_[static_cast<size_t>(id)] = {found.node, position, given_up_};
+  if (!guess) ++checkpoint_clock_;
+  checkpoints_[static_cast<size_t>(id)] = {found.node, position, given_up_,
+                                           guess ? 0 : checkpoint_clock_, guess};
 }
 
 bool PrefixCache::has_checkpoint(std::span<const TokenId> tokens) const {

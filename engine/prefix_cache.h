@@ -68,8 +68,8 @@ class PrefixCache {
   /// one of the next two. Nothing if all are being filled.
   std::optional<int32_t> allocate_checkpoint();
   /// `checkpoint` is of the state after `tokens`, which the cache should hold. It is free again if
-  /// the cache does not, or has one of them already.
-  void keep_checkpoint(std::span<const TokenId> tokens, int32_t checkpoint);
+  /// the cache does not, or has one of them already. `guess`: the last tokens were generated.
+  void keep_checkpoint(std::span<const TokenId> tokens, int32_t checkpoint, bool guess = false);
   void drop_checkpoint(int32_t checkpoint) { free_checkpoints_.push_back(checkpoint); }
   bool has_checkpoint(std::span<const TokenId> tokens) const;
 
@@ -103,6 +103,8 @@ class PrefixCache {
     /// the checkpoint before it, on top of the worth of the last one given up when it, or one
     /// behind it, was last used. So cheap ones go soon, dear ones after a while of not being used.
     int64_t base = 0;
+    uint64_t last_used = 0;  // by itself; the last few used are not given up
+    bool guess = false;      // of tokens that nobody has typed yet: worth an eighth of its cost
   };
   struct OlderFirst {
     bool operator()(const Node* a, const Node* b) const;
@@ -141,6 +143,7 @@ class PrefixCache {
   std::vector<Checkpoint> checkpoints_;
   std::vector<int32_t> free_checkpoints_;
   int64_t given_up_ = 0;  // worth of the last checkpoint given up
+  uint64_t checkpoint_clock_ = 0;
   int64_t evicted_checkpoints_ = 0;
 };
 

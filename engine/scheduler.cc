@@ -408,7 +408,8 @@ void Scheduler::keep_saves(Sequence& sequence) {
   for (const StateSave& save : sequence.saves) {
     sequence.resumable = before + save.after;
     cache_.keep_checkpoint(
-        std::span(sequence.tokens).first(static_cast<size_t>(sequence.resumable)), save.checkpoint);
+        std::span(sequence.tokens).first(static_cast<size_t>(sequence.resumable)), save.checkpoint,
+        sequence.resumable > sequence.prompt_tokens);
   }
   sequence.saves.clear();
 }
