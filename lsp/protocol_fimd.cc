@@ -33,7 +33,8 @@ Json to_json(const PromptExplanation& explanation) {
   return {{"parts", std::move(parts)},
           {"rendered", explanation.rendered},
           {"fimFormat", explanation.fim_format},
-          {"multiLine", explanation.multi_line}};
+          {"multiLine", explanation.multi_line},
+          {"modeReason", explanation.mode_reason}};
 }
 
 }  // namespace
@@ -108,6 +109,15 @@ std::string encode(const FimdCompleteResult& result) {
   if (result.explanation) json["explanation"] = to_json(*result.explanation);
   return dump_json(json);
 }
+
+Status decode(const Json& json, PromptParams* out) {
+  Reader reader(json, "params");
+  reader.document(&out->uri);
+  reader.object("position", &out->position);
+  return reader.status();
+}
+
+std::string encode(const PromptResult& result) { return dump_json(to_json(result.explanation)); }
 
 std::string encode(const ReportParams& params) {
   Json json = to_json(params.report);

@@ -70,6 +70,17 @@ struct FimdCompleteResult {
 };
 std::string encode(const FimdCompleteResult& result);
 
+/// fimd/prompt: what the model is given at a place in an open document.
+struct PromptParams {
+  std::string uri;
+  Position position;
+};
+Status decode(const Json& json, PromptParams* out);
+struct PromptResult {
+  PromptExplanation explanation;
+};
+std::string encode(const PromptResult& result);
+
 /// fimd/report: what one textDocument/inlineCompletion cost (editor.reports).
 struct ReportParams {
   std::string uri;

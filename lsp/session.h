@@ -110,6 +110,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void release_held();
   void completion(CompletionParams params, Reply<CompletionList> reply);
   void partially_accepted(const ShownItemParams& params);
+  void fimd_prompt(const PromptParams& params, Reply<PromptResult> reply);
   void fimd_complete(FimdCompleteParams params, Reply<FimdCompleteResult> reply);
   void run_fimd_complete(const FimdCompleteParams& params, Reply<FimdCompleteResult> reply);
   Result<CompletionRequest> request_at(const std::string& uri, std::optional<int64_t> version,

@@ -52,6 +52,10 @@ void Session::bind_completion() {
   binder_.notification<ShownItemParams>(
       "textDocument/didPartiallyAcceptCompletion",
       [this](const ShownItemParams& params) { partially_accepted(params); });
+  binder_.request<PromptParams, PromptResult>(
+      "fimd/prompt", [this](const PromptParams& params, Reply<PromptResult> reply) {
+        fimd_prompt(params, std::move(reply));
+      });
   binder_.request<FimdCompleteParams, FimdCompleteResult>(
       "fimd/complete", [this](FimdCompleteParams params, Reply<FimdCompleteResult> reply) {
         fimd_complete(std::move(params), std::move(reply));
@@ -305,6 +309,14 @@ void Session::completion(CompletionParams params, Reply<CompletionList> reply) {
 
 void Session::partially_accepted(const ShownItemParams& params) {
   completer_->did_accept(params.id, utf16_prefix_bytes(params.insert_text, params.accepted_length));
+}
+
+void Session::fimd_prompt(const PromptParams& params, Reply<PromptResult> reply) {
+  const auto request = request_at(params.uri, std::nullopt, params.position);
+  if (!request.ok()) return reply.error(request.error());
+  auto explanation = completer_->explain(*request);
+  if (!explanation.ok()) return reply.error(explanation.error());
+  reply({std::move(*explanation)});
 }
 
 void Session::fimd_complete(FimdCompleteParams params, Reply<FimdCompleteResult> reply) {

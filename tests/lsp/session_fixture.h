@@ -45,8 +45,12 @@ class ScriptedCompleter : public Completer {
     accepted.emplace_back(id, bytes);
   }
   void set_options(CompletionOptions o) override { options = std::move(o); }
-  Result<PromptExplanation> explain(const CompletionRequest&) override {
-    return Error{ErrorCode::kUnsupported, "scripted"};
+  Result<PromptExplanation> explain(const CompletionRequest& request) override {
+    if (!request.document) return Error{ErrorCode::kUnsupported, "scripted"};
+    PromptExplanation explanation;
+    explanation.parts.push_back({"prefix", request.document->text().substr(0, request.offset), 1});
+    explanation.rendered = "<scripted>";
+    return explanation;
   }
 
   Asked take() {

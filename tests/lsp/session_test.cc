@@ -135,6 +135,22 @@ TEST_CASE("a request for another version or an impossible position is refused") 
   CHECK(f.request("textDocument/inlineCompletion", params)["error"]["code"] == rpc::kInvalidParams);
 }
 
+TEST_CASE("the prompt of a place in an open document is told, and nothing is computed for it") {
+  Fixture f;
+  f.initialize("utf-16");
+  f.open("x = 😀y");
+  const Json params = f.ask_params(0, 6);
+  const Json result = f.request("fimd/prompt", params)["result"];
+  CHECK(result["rendered"] == "<scripted>");
+  CHECK(result["parts"][0]["name"] == "prefix");
+  CHECK(result["parts"][0]["text"] == "x = 😀");
+  CHECK(f.host.completer->asked.empty());
+  Json other = params;
+  other["textDocument"]["uri"] = "file:///not/open";
+  CHECK(f.request("fimd/prompt", other).contains("error"));
+  CHECK(f.request("fimd/prompt", Json::object())["error"]["code"] == rpc::kInvalidParams);
+}
+
 TEST_CASE("superseded is answered with null, cancelled with the error") {
   Fixture f;
   f.initialize();
