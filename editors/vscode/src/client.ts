@@ -16,6 +16,7 @@ import {
 import { findProgram, missingMessage, type Surroundings } from './binary';
 import { config, daemonSettings, isEnabled } from './settings';
 import { parseStatus, type Status } from './status/status';
+import { isReport, type Report } from './tools/prompt_page';
 
 const maxCrashes = 5; // within a minute
 const minuteMs = 60_000;
@@ -52,6 +53,13 @@ const ownFeatures: StaticFeature = {
   },
 };
 
+/** Where a suggestion was asked for. */
+export interface Question {
+  document: vscode.TextDocument;
+  version: number;
+  position: vscode.Position;
+}
+
 export class Client implements vscode.Disposable {
   readonly #extension: vscode.ExtensionContext;
   readonly #log: vscode.LogOutputChannel;
@@ -60,6 +68,10 @@ export class Client implements vscode.Disposable {
   readonly onDidChangeStatus = this.#changed.event;
   /** A client is ready for requests. */
   readonly onDidStart = this.#started.event;
+
+  /** The newest question for a suggestion, and what the newest answer cost. */
+  lastQuestion: Question | undefined;
+  lastReport: Report | undefined;
 
   #status: Status = { state: 'off' };
   #wanted = false;
@@ -205,6 +217,9 @@ export class Client implements vscode.Disposable {
     client.onNotification('fimd/status', (params: unknown) => {
       const status = parseStatus(params);
       if (status && this.#client === client) this.#set(status);
+    });
+    client.onNotification('fimd/report', (report: unknown) => {
+      if (isReport(report)) this.lastReport = report;
     });
     client.onNotification('didChangeStatus', () => {
       // Says less than fimd/status.

@@ -19,7 +19,7 @@ export const daemonKeys = [
 
 /** An object with a dotted key for every value that is there; empty texts are as good as none. */
 export function mergeDaemonSettings(valueOf: (key: string) => unknown): Record<string, unknown> {
-  const settings: Record<string, unknown> = {};
+  const settings: Record<string, unknown> = { 'editor.reports': true }; // for the status bar's tooltip
   for (const key of daemonKeys) {
     const value = valueOf(key);
     if (value !== undefined && value !== null && value !== '') settings[key] = value;

@@ -95,6 +95,6 @@ test('only what is set goes to the daemon', () => {
   };
   assert.deepEqual(
     mergeDaemonSettings((key) => values[key]),
-    { 'completion.multiLine': false, 'completion.exclude': [], 'engine.threads': 0 },
+    { 'editor.reports': true, 'completion.multiLine': false, 'completion.exclude': [], 'engine.threads': 0 },
   );
 });

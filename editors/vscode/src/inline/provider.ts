@@ -54,6 +54,7 @@ export class InlineProvider implements vscode.InlineCompletionItemProvider, vsco
     // The daemon ends the one before by itself, or goes on with it if the typing agrees with it.
     const stream = new Stream(client, document, position, asked, this.#log);
     this.#streams.set(stream.uri, stream);
+    this.#client.lastQuestion = { document, version: document.version, position };
     void stream.whole.then(() => {
       if (this.#streams.get(stream.uri) === stream) this.#streams.delete(stream.uri);
     });

@@ -2,15 +2,18 @@ import * as vscode from 'vscode';
 import { type Client, documentSelector } from '../client';
 import { isEnabled } from '../settings';
 import type { Switch } from '../switch';
+import { costLine } from '../tools/prompt_page';
 import { barText, details, stateText, type Status } from './status';
 
 /** Generations shorter than this leave the status bar alone. */
 const flashMs = 250;
 
-function tooltip(status: Status, suits: boolean, minutes: number): vscode.MarkdownString {
+function tooltip(client: Client, suits: boolean, minutes: number): vscode.MarkdownString {
+  const status = client.status;
   const text = new vscode.MarkdownString(undefined, true);
   text.appendMarkdown(`**fimd** — ${stateText(status, suits, minutes)}\n\n`);
   const rows = details(status);
+  if (client.lastReport) rows.push(['Last suggestion', costLine(client.lastReport)]);
   if (rows.length > 0) text.appendMarkdown('| | |\n|---|---|\n');
   for (const [label, value] of rows) {
     const safe = value.replace(/[\\`*_{}[\]<>|#$]/g, '\\$&').replace(/\s+/g, ' ');
@@ -40,7 +43,7 @@ export function activate(context: vscode.ExtensionContext, client: Client, toggl
     const status = client.status;
     const suits = suitsActive();
     item.text = barText(status, suits, toggle.snoozedMinutes);
-    item.tooltip = tooltip(status, suits, toggle.snoozedMinutes);
+    item.tooltip = tooltip(client, suits, toggle.snoozedMinutes);
     const failed = status.state === 'error';
     item.backgroundColor = failed ? new vscode.ThemeColor('statusBarItem.errorBackground') : undefined;
     item.accessibilityInformation = { label: `fimd: ${stateText(status, suits, toggle.snoozedMinutes)}` };

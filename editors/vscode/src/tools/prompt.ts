@@ -1,24 +1,34 @@
-// Shows what the model was given, and how the suggestion came about.
+// Shows what the model was given for the last suggestion, and what that cost.
+import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { Client } from '../client';
 import type { Pages } from './pages';
+import { type Explanation, promptPage } from './prompt_page';
+
+/** Where the last suggestion was asked for, if the document is as it was then; else the cursor. */
+function place(client: Client): { document: vscode.TextDocument; position: vscode.Position } | undefined {
+  const last = client.lastQuestion;
+  if (last && !last.document.isClosed && last.document.version === last.version) return last;
+  const editor = vscode.window.activeTextEditor;
+  return editor && { document: editor.document, position: editor.selection.active };
+}
 
 export async function showPrompt(client: Client, pages: Pages): Promise<void> {
-  const editor = vscode.window.activeTextEditor;
+  const at = place(client);
   const running = client.running;
-  if (!editor || !running || !client.follows(editor.document)) {
-    await vscode.window.showInformationMessage('fimd: put the cursor into a file that gets suggestions.');
+  if (!at || !running || !client.follows(at.document)) {
+    void vscode.window.showInformationMessage('fimd: put the cursor into a file that gets suggestions.');
     return;
   }
-  const document = editor.document;
-  const before = document.getText(new vscode.Range(new vscode.Position(0, 0), editor.selection.active));
-  const result: unknown = await running.sendRequest('fimd/complete', {
-    path: document.uri.fsPath,
-    folder: vscode.workspace.getWorkspaceFolder(document.uri)?.uri.fsPath ?? '',
-    languageId: document.languageId,
-    text: document.getText(),
-    offset: Buffer.byteLength(before, 'utf8'),
-    explain: true,
-  });
-  await pages.show('prompt.json', JSON.stringify(result, null, 2));
+  const { document, position } = at;
+  try {
+    const explanation = await running.sendRequest<Explanation>('fimd/prompt', {
+      textDocument: running.code2ProtocolConverter.asTextDocumentIdentifier(document),
+      position: running.code2ProtocolConverter.asPosition(position),
+    });
+    const name = `${path.basename(document.uri.path)}:${position.line + 1}:${position.character + 1}`;
+    await pages.show('prompt.txt', promptPage(name, explanation, client.lastReport));
+  } catch (error) {
+    void vscode.window.showErrorMessage(`fimd: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
