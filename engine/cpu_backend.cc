@@ -116,6 +116,8 @@ Status CpuBackend::load_weights(const std::function<void(double)>& progress) {
     jobs.insert(jobs.end(),
                 {{&mlp.gate, &layer.gate}, {&mlp.up, &layer.up}, {&mlp.down, &layer.down}});
   }
+  // A copy: reading the mapping later would kill the process if somebody shortened the file.
+  embedding_.assign(spec_.embedding.data, spec_.embedding.data + spec_.embedding.bytes);
   embedding_row_bytes_ = spec_.embedding.bytes / static_cast<size_t>(spec_.vocab);
   return prepare_matrices(jobs, progress);
 }

@@ -129,6 +129,7 @@ class CpuBackend final : public Backend {
   int max_batch_tokens_;
   KvGeometry geometry_;
 
+  std::vector<std::byte> embedding_;  // (vocab, hidden) in the file's format
   size_t embedding_row_bytes_ = 0;
   cpu::Matrix output_;
   std::vector<float> output_norm_;

@@ -62,7 +62,7 @@ Status CpuBackend::gather_batch(std::span<const StepInput> batch) {
       positions_[static_cast<size_t>(n_rows_)] = input.first + i;
       // Straight from the file: only the rows of words in use are ever read.
       const auto token = static_cast<size_t>(input.tokens[static_cast<size_t>(i)]);
-      dequantize(spec_.embedding.type, spec_.embedding.data + token * embedding_row_bytes_,
+      dequantize(spec_.embedding.type, embedding_.data() + token * embedding_row_bytes_,
                  spec_.hidden, x_.data() + static_cast<size_t>(n_rows_) * hidden);
     }
   }

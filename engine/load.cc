@@ -96,8 +96,8 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
                      }));
   parts.backend = std::move(chosen.backend);
 
-  // The weights were copied into the order that the kernels like; only rows of the embedding are
-  // still read from the file.
+  // All weights were copied into the order that the kernels like: from here on the file may be
+  // replaced, shortened or removed.
   parts.source->wont_need();
   report(kWeights, "warming up");
   SchedulerOptions scheduler = chosen.scheduler;

@@ -1,7 +1,11 @@
 // The whole engine: a file, its tokenizer, the CPU backend and the engine thread.
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <condition_variable>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <thread>
 
@@ -67,6 +71,28 @@ GenerationRequest request(std::string text, int max_tokens, std::shared_ptr<Wait
   r.params.max_tokens = max_tokens;
   r.sink = std::move(sink);
   return r;
+}
+
+TEST_CASE("a model file that is overwritten in place does no harm to a loaded model") {
+  const std::string path = std::filesystem::temp_directory_path() /
+                           ("fimd-overwritten-" + std::to_string(::getpid()) + ".gguf");
+  std::filesystem::copy_file(kModel, path, std::filesystem::copy_options::overwrite_existing);
+  EngineOptions options;
+  options.model_path = path;
+  const auto generator = load(options);
+  const auto generate = [&](const std::string& text) {
+    const auto sink = std::make_shared<WaitingSink>();
+    generator->submit(request(text, 16, sink));
+    REQUIRE(sink->wait().ok());
+    return sink->text();
+  };
+  const std::string before = generate("    for name in");
+  // Shorter than before: pages of the mapping are gone, and touching them is fatal.
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << "no model";
+  CHECK(generate("    for name in") == before);
+  CHECK_FALSE(generate("\x7f\x01 every \xc3\xa9 other ~ token !").empty());
+  CHECK_FALSE(load_generator(options, nullptr).ok());
+  std::filesystem::remove(path);
 }
 
 TEST_CASE("a model is loaded, described and generates") {
