@@ -1,9 +1,10 @@
 #include "engine/model_file.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "engine/cuda/cuda.h"
-
+#include "engine/memory_needs.h"
 #include "engine/model_source.h"
 #include "engine/tokenizer/load.h"
 #include "kernels/cpu/isa.h"
@@ -62,6 +63,42 @@ GpuReport describe_gpu() {
     report.advice = "check that nvidia-smi works, and that its driver is for CUDA 12 or newer";
   }
   return report;
+}
+
+Result<std::vector<std::string>> describe_memory(const std::string& path, int64_t budget_bytes) {
+  const auto mib = [](int64_t bytes) {
+    return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
+  };
+  FIMD_ASSIGN_OR_RETURN(const auto source, open_model_source(path));
+  FIMD_ASSIGN_OR_RETURN(const ModelSpec spec, read_model_spec(*source));
+  const MemoryNeeds needs = memory_needs(spec);
+  std::string model = spec.name + ": weights " + mib(needs.weight_bytes) + ", " +
+                      std::to_string(needs.kv_bytes_per_token) +
+                      " bytes of keys and values a token";
+  if (needs.state_bytes > 0) model += ", recurrent state " + mib(needs.state_bytes);
+  std::vector<std::string> lines = {std::move(model)};
+  for (const int wanted : {8192, 32768}) {
+    MemoryWishes wishes;
+    wishes.budget_bytes = budget_bytes;
+    wishes.context_length = std::min(wanted, spec.context_length);
+    const std::string context = "context " + std::to_string(wishes.context_length) + ": ";
+    const auto split = split_memory(needs, wishes);
+    if (!split.ok()) {
+      lines.push_back("does not fit: " + split.error().message);
+      continue;
+    }
+    std::string line = context + "weights " + mib(split->weight_bytes) + ", keys and values of " +
+                       std::to_string(split->kv_tokens) + " tokens " + mib(split->kv_bytes) +
+                       ", working memory " + mib(split->working_bytes);
+    if (needs.state_bytes > 0) {
+      line += ", states of " + std::to_string(wishes.n_slots) + " sequences " +
+              mib(split->slot_bytes) + ", " + std::to_string(split->n_checkpoints) +
+              " checkpoints " + mib(split->checkpoint_bytes);
+    }
+    lines.push_back(line + "; together " + mib(split->total()));
+    if (spec.context_length <= wanted) break;
+  }
+  return lines;
 }
 
 }  // namespace fimd

@@ -26,4 +26,8 @@ struct GpuReport {
 };
 GpuReport describe_gpu();
 
+/// How `budget_bytes` of a device would be divided up for the model in the file, for contexts of
+/// 8,192 and 32,768 tokens or what the model has: lines for people.
+Result<std::vector<std::string>> describe_memory(const std::string& path, int64_t budget_bytes);
+
 }  // namespace fimd

@@ -95,6 +95,15 @@ void check_model(const CommandContext& context, Report* report) {
   report->good("backend", info.backend);
 }
 
+void show_plan(const CommandContext& context, int gigabytes, Report* report) {
+  const auto path = find_model(context.config(), context.executable);
+  if (!path.ok()) return report->bad("memory plan", path.error().message, "set model.path");
+  const auto lines = describe_memory(*path, int64_t{gigabytes} * 1000 * 1000 * 1000);
+  if (!lines.ok()) return report->bad("memory plan", lines.error().message, "use another file");
+  report->note("memory plan", lines->front());
+  for (size_t i = 1; i < lines->size(); ++i) report->more((*lines)[i]);
+}
+
 void check_socket(const CommandContext& context, Report* report) {
   const DaemonPlace place = daemon_place(context.env, context.config());
   const auto env = context.env.find("XDG_RUNTIME_DIR");
@@ -140,13 +149,24 @@ void check_log(const CommandContext& context, Report* report) {
 }  // namespace
 
 CommandSpec doctor_command() {
+  auto plan_gb = std::make_shared<int>(0);
   return {.name = "doctor",
           .summary = "Show what was found (CPU, GPU, model, socket, configuration) and what to do",
-          .examples = "  fimd doctor          exit code 1 if something is wrong",
-          .declare = [](Options&) {},
+          .examples =
+              "  fimd doctor          exit code 1 if something is wrong\n"
+              "  fimd doctor --plan 22",
+          .declare =
+              [plan_gb](Options& options) {
+                options.option("--plan", plan_gb.get(),
+                               "Only show how so many GB of memory would be divided up");
+              },
           .run =
-              [](CommandContext& context) {
+              [plan_gb](CommandContext& context) {
                 Report report;
+                if (*plan_gb > 0) {
+                  show_plan(context, *plan_gb, &report);
+                  return report.problems() == 0 ? 0 : 1;
+                }
                 report.good("fimd", std::string(kVersion) + ", " + context.executable);
                 check_config(context, &report);
                 check_machine(&report);

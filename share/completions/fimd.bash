@@ -17,7 +17,7 @@ _fimd() {
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
       ;;
-    --idle-timeout | --candidates | --lines | --tokens | --repeat | --text) return ;;
+    --idle-timeout | --candidates | --lines | --jumps | --switches | --plan | --tokens | --repeat | --text) return ;;
   esac
   local words=--help
   case $command in
@@ -26,7 +26,8 @@ _fimd() {
     daemon) words='--socket --idle-timeout --help' ;;
     complete) words='--explain --json --candidates --model --in-process --help' ;;
     status) words='--json --help' ;;
-    bench) words='keystrokes prefill decode --lines --tokens --repeat --model --help' ;;
+    doctor) words='--plan --help' ;;
+    bench) words='keystrokes prefill decode --lines --jumps --switches --plain --tokens --repeat --model --help' ;;
     tokenize) words='--text --model --ids --count --help' ;;
     config) words='--check --help' ;;
   esac
