@@ -17,7 +17,7 @@ cpu::RopeStyle style_of(const Rope& rope) {
 }
 
 cpu::DeltaShape shape_of(const GatedDeltaNet& spec) {
-  return {spec.n_k_heads, spec.n_v_heads, spec.k_dim, spec.v_dim};
+  return {spec.n_k_heads, spec.n_v_heads, spec.k_dim, spec.v_dim, spec.grouped};
 }
 
 }  // namespace

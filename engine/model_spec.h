@@ -81,7 +81,7 @@ struct Attention {
 ///       beta = sigmoid(beta x)
 ///   y = out((norm * rms_normed(S^T q)) * silu(z x))
 ///
-/// Value head h reads key head h % n_k_heads. The recurrent state of a layer is S of every head and
+/// Value head h reads key head key_head(h). The recurrent state of a layer is S of every head and
 /// the last conv_kernel - 1 rows of qkv x, zero before the first token.
 struct GatedDeltaNet {
   int n_k_heads = 0;
@@ -89,19 +89,21 @@ struct GatedDeltaNet {
   int k_dim = 0;
   int v_dim = 0;
   int conv_kernel = 0;
-  Weight qkv;          // (channels(), hidden): q, k, v
-  Weight z;            // (values(), hidden)
-  Weight alpha, beta;  // (n_v_heads, hidden)
-  Weight conv;         // (channels(), conv_kernel); the last column multiplies the newest token
-  Weight decay;        // (n_v_heads): -exp(A_log)
-  Weight dt_bias;      // (n_v_heads)
-  Weight norm;         // (v_dim), shared by the heads
+  bool grouped = false;  // the value heads of a key head stand together (Hugging Face's order)
+  Weight qkv;            // (channels(), hidden): q, k, v
+  Weight z;              // (values(), hidden)
+  Weight alpha, beta;    // (n_v_heads, hidden)
+  Weight conv;           // (channels(), conv_kernel); the last column multiplies the newest token
+  Weight decay;          // (n_v_heads): -exp(A_log)
+  Weight dt_bias;        // (n_v_heads)
+  Weight norm;           // (v_dim), shared by the heads
   float norm_eps = 1e-6F;
   Weight out;  // (hidden, values())
 
   int keys() const { return n_k_heads * k_dim; }
   int values() const { return n_v_heads * v_dim; }
   int channels() const { return 2 * keys() + values(); }
+  int key_head(int h) const { return grouped ? h / (n_v_heads / n_k_heads) : h % n_k_heads; }
   /// Floats of one sequence's state.
   int64_t delta_elements() const { return int64_t{n_v_heads} * k_dim * v_dim; }
   int64_t conv_elements() const { return int64_t{channels()} * (conv_kernel - 1); }

@@ -1,8 +1,8 @@
 // Qwen3.5 and 3.6 (dense): Gated DeltaNet in most layers, gated full attention in every fourth.
 //
-// Converters have added the 1 of the zero-centred norms, turned A_log into -exp(A_log), and ordered
-// the value heads so that head h reads key head h % n_k_heads. The prediction head for a second
-// token (nextn), which some files carry as further blocks, is not used.
+// Converters to GGUF have added the 1 of the zero-centred norms, turned A_log into -exp(A_log), and
+// ordered the value heads so that head h reads key head h % n_k_heads. The prediction head for a
+// second token (nextn), which some files carry as further blocks, is not used.
 #include <cmath>
 
 #include "engine/models/registry.h"
@@ -34,6 +34,8 @@ Result<GatedDeltaNet> read_sizes(const SpecReader& in) {
   net.n_v_heads = static_cast<int>(v_heads);
   net.conv_kernel = static_cast<int>(kernel);
   net.norm_eps = in.eps();
+  FIMD_ASSIGN_OR_RETURN(net.grouped,
+                        in.file().boolean_or(in.key("ssm.grouped_value_heads"), false));
   return net;
 }
 

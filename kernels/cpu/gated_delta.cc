@@ -56,7 +56,7 @@ void gated_delta(ThreadPool& pool, const DeltaShape& shape, const float* u, cons
       const int64_t head = item / tiles;
       const int64_t column = item % tiles * kDeltaColumns;
       DeltaTile tile{};
-      tile.q = u + head % shape.n_k_heads * shape.k_dim;
+      tile.q = u + shape.key_head(head) * shape.k_dim;
       tile.k = tile.q + shape.keys();
       tile.v = u + 2 * shape.keys() + head * shape.v_dim + column;
       tile.stride = shape.channels();

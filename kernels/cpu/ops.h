@@ -120,12 +120,17 @@ void causal_conv1d(ThreadPool& pool, const float* x, const float* tail, const fl
 void advance_conv_tail(const float* x, const float* tail, int kernel, int n_tokens,
                        int64_t channels, float* to);
 
-/// Sizes of the gated delta rule. Value head h reads key head h % n_k_heads.
+/// Sizes of the gated delta rule. Value head h reads key head h % n_k_heads, or if they are grouped
+/// h / (n_v_heads / n_k_heads).
 struct DeltaShape {
   int n_k_heads = 0;
   int n_v_heads = 0;
   int k_dim = 0;
   int v_dim = 0;
+  bool grouped = false;
+  int64_t key_head(int64_t h) const {
+    return grouped ? h / (n_v_heads / n_k_heads) : h % n_k_heads;
+  }
   int64_t keys() const { return int64_t{n_k_heads} * k_dim; }
   int64_t values() const { return int64_t{n_v_heads} * v_dim; }
   int64_t channels() const { return 2 * keys() + values(); }

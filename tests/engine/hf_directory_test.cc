@@ -83,15 +83,75 @@ Bytes unpermuted(const Bytes& from, int64_t rows, int64_t head_dim) {
   return to;
 }
 
+/// The other way round: tiled value heads (index j * k_heads + k) to Hugging Face's (k * r + j).
+/// `n` elements of `size` bytes for each head, from `begin` on; repeated to the end.
+Bytes grouped(const Bytes& from, size_t begin, size_t n, int64_t k_heads, int64_t v_heads) {
+  Bytes to = from;
+  const int64_t r = v_heads / k_heads;
+  const auto all = static_cast<size_t>(v_heads) * n;
+  for (size_t at = begin; at + all <= from.size(); at += all) {
+    for (int64_t head = 0; head < v_heads; ++head) {
+      const int64_t tiled = head % r * k_heads + head / r;
+      std::memcpy(to.data() + at + static_cast<size_t>(head) * n,
+                  from.data() + at + static_cast<size_t>(tiled) * n, n);
+    }
+  }
+  return to;
+}
+
+/// Undoes what converters do to qwen35's tensors.
+void restore_qwen35(const GgufFile& file, std::string_view gguf_name, Entry* entry) {
+  const auto number = [&](const char* key) { return *file.integer(std::string("qwen35.") + key); };
+  const int64_t k_heads = number("ssm.group_count");
+  const int64_t v_heads = number("ssm.time_step_rank");
+  const auto v_dim = static_cast<size_t>(number("ssm.inner_size") / v_heads);
+  const auto keys = static_cast<size_t>(k_heads * number("ssm.state_size"));
+  const std::string_view stem = gguf_name.substr(gguf_name.find('.', 4) + 1);
+  const size_t row = entry->bytes.size() / static_cast<size_t>(entry->shape[0]);
+  const auto reorder = [&](size_t begin, size_t n) {
+    entry->bytes = grouped(entry->bytes, begin, n, k_heads, v_heads);
+  };
+  const auto each = [&](auto change) {
+    for (size_t at = 0; at < entry->bytes.size(); at += sizeof(float)) {
+      float value = 0;
+      std::memcpy(&value, entry->bytes.data() + at, sizeof value);
+      value = change(value);
+      std::memcpy(entry->bytes.data() + at, &value, sizeof value);
+    }
+  };
+  if (stem == "attn_qkv.weight" || stem == "ssm_conv1d.weight") {
+    reorder(2 * keys * row, v_dim * row);
+    if (stem == "ssm_conv1d.weight") entry->shape.insert(entry->shape.begin() + 1, 1);
+  } else if (stem == "attn_gate.weight") {
+    reorder(0, v_dim * row);
+  } else if (stem == "ssm_out.weight") {
+    reorder(0, v_dim * (row / static_cast<size_t>(entry->shape[1])));
+  } else if (stem == "ssm_alpha.weight" || stem == "ssm_beta.weight" || stem == "ssm_dt.bias") {
+    reorder(0, row);
+  } else if (stem == "ssm_a") {
+    reorder(0, row);
+    each([](float v) { return std::log(-v); });
+  } else if (stem != "ssm_norm.weight" && gguf_name.ends_with("norm.weight")) {
+    each([](float v) { return v - 1; });
+  }
+}
+
 std::string hf_name(std::string_view gguf) {
   static constexpr std::pair<const char*, const char*> kNames[] = {
-      {"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
-      {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
-      {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
-      {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
-      {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
-      {"ffn_down", "mlp.down_proj"},
+      {"attn_norm", "input_layernorm"},        {"ffn_norm", "post_attention_layernorm"},
+      {"attn_q_norm", "self_attn.q_norm"},     {"attn_k_norm", "self_attn.k_norm"},
+      {"attn_q", "self_attn.q_proj"},          {"attn_k", "self_attn.k_proj"},
+      {"attn_v", "self_attn.v_proj"},          {"attn_output", "self_attn.o_proj"},
+      {"ffn_gate", "mlp.gate_proj"},           {"ffn_up", "mlp.up_proj"},
+      {"ffn_down", "mlp.down_proj"},           {"post_attention_norm", "post_attention_layernorm"},
+      {"attn_qkv", "linear_attn.in_proj_qkv"}, {"attn_gate", "linear_attn.in_proj_z"},
+      {"ssm_beta", "linear_attn.in_proj_b"},   {"ssm_alpha", "linear_attn.in_proj_a"},
+      {"ssm_conv1d", "linear_attn.conv1d"},    {"ssm_norm", "linear_attn.norm"},
+      {"ssm_out", "linear_attn.out_proj"},
   };
+  const auto layer_of = [&] { return std::string(gguf.substr(4, gguf.find('.', 4) - 4)); };
+  if (gguf.ends_with(".ssm_a")) return "model.layers." + layer_of() + ".linear_attn.A_log";
+  if (gguf.ends_with("ssm_dt.bias")) return "model.layers." + layer_of() + ".linear_attn.dt_bias";
   if (gguf == "token_embd.weight") return "model.embed_tokens.weight";
   if (gguf == "output_norm.weight") return "model.norm.weight";
   if (gguf == "output.weight") return "lm_head.weight";
@@ -129,6 +189,7 @@ void convert(const GgufFile& file, const fs::path& to, size_t parts) {
     if (arch == "llama" && q_or_k) {
       entry.bytes = unpermuted(entry.bytes, entry.shape[0], head_dim);
     }
+    if (arch == "qwen35") restore_qwen35(file, tensor.name, &entry);
     const size_t part = map.size() % parts;
     map[entry.name] = "part-" + std::to_string(part) + ".safetensors";
     files[part].push_back(std::move(entry));
@@ -155,6 +216,17 @@ void convert(const GgufFile& file, const fs::path& to, size_t parts) {
       {"tie_word_embeddings", file.tensor("output.weight") == nullptr},
       {"rope_scaling", nullptr},
   };
+  if (arch == "qwen35") {
+    config["model_type"] = "qwen3_5_text";
+    config["linear_conv_kernel_dim"] = number("ssm.conv_kernel");
+    config["linear_key_head_dim"] = number("ssm.state_size");
+    config["linear_num_key_heads"] = number("ssm.group_count");
+    config["linear_num_value_heads"] = number("ssm.time_step_rank");
+    config["linear_value_head_dim"] = number("ssm.inner_size") / number("ssm.time_step_rank");
+    config["partial_rotary_factor"] =
+        static_cast<double>(number("rope.dimension_count")) / static_cast<double>(head_dim);
+    config["layer_types"] = Json::array();  // the tensors tell
+  }
   if (file.tensor("rope_freqs.weight") != nullptr) {  // as make_fixtures.py made them
     config["rope_scaling"] = {{"rope_type", "llama3"},
                               {"factor", 8.0},
@@ -186,7 +258,8 @@ std::vector<float> logits_of(const ModelSource& source) {
 }
 
 TEST_CASE("a Hugging Face directory computes what its GGUF conversion computes") {
-  for (const char* name : {"qwen2-tiny", "qwen3-tiny", "llama-tiny", "llama-plain-tiny"}) {
+  for (const char* name : {"qwen2-tiny", "qwen3-tiny", "llama-tiny", "llama-plain-tiny",
+                           "qwen35-tiny", "qwen35-plain-tiny", "qwen35-heads"}) {
     CAPTURE(name);
     const auto file = GgufFile::open(std::string("tests/fixtures/") + name + ".gguf");
     REQUIRE(file.ok());

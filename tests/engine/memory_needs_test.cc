@@ -98,8 +98,6 @@ TEST_CASE("the 27B hybrid in Q4_K_M fits 22 GB at 8k and 32k, with checkpoints t
     wishes.context_length = context;
     const auto split = split_memory(needs, wishes);
     REQUIRE_MESSAGE(split.ok(), split.error().message);
-    MESSAGE("KV ", split->kv_bytes, ", slots ", split->slot_bytes, ", checkpoints ",
-            split->n_checkpoints, " ", split->checkpoint_bytes, ", total ", split->total());
     CHECK(split->total() <= wishes.budget_bytes);
     CHECK(wishes.budget_bytes - split->total() < needs.state_bytes);
     CHECK(split->n_checkpoints >= least);

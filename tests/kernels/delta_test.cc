@@ -101,8 +101,8 @@ std::vector<double> reference(const Case& c, const std::vector<float>& u,
       double qq = 1e-6;
       double kk = 1e-6;
       for (int i = 0; i < s.k_dim; ++i) {
-        q.push_back(row[h % s.n_k_heads * s.k_dim + i]);
-        k.push_back(row[s.keys() + h % s.n_k_heads * s.k_dim + i]);
+        q.push_back(row[s.key_head(h) * s.k_dim + i]);
+        k.push_back(row[s.keys() + s.key_head(h) * s.k_dim + i]);
         qq += q.back() * q.back();
         kk += k.back() * k.back();
       }
@@ -131,11 +131,8 @@ std::vector<double> reference(const Case& c, const std::vector<float>& u,
 
 TEST_CASE("gated_delta follows the recurrence, however it is cut") {
   ThreadPool pool(2);
-  const Case cases[] = {{{1, 1, 1, 1}, 5},
-                        {{2, 4, 8, 8}, 30},
-                        {{3, 3, 5, 7}, 12},
-                        {{2, 6, 128, 128}, 20},
-                        {{1, 2, 16, 130}, 9}};
+  const Case cases[] = {{{1, 1, 1, 1}, 5},      {{2, 4, 8, 8}, 30},   {{3, 3, 5, 7}, 12},
+                        {{2, 6, 128, 128}, 20}, {{1, 2, 16, 130}, 9}, {{2, 6, 8, 8, true}, 9}};
   for_each_isa([&] {
     for (const Case& c : cases) {
       const DeltaShape& s = c.shape;
