@@ -82,7 +82,7 @@ __device__ void load_chunk(Chunk<K_DIM, TOKENS>& chunk, const Arguments& args, i
                            int head, int column) {
   const DeltaShape& shape = args.shape;
   const int64_t channels = shape.channels();
-  const float* q = args.u + row * channels + head % shape.n_k_heads * shape.k_dim;
+  const float* q = args.u + row * channels + shape.key_head(head) * shape.k_dim;
   const float* v = args.u + row * channels + 2 * shape.keys() + head * shape.v_dim + column;
   constexpr int kQuads = K_DIM / 4;
   for (int i = threadIdx.x; i < count * kQuads; i += kThreads) {

@@ -207,12 +207,17 @@ void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream)
 // --- recurrent layers (causal_conv1d.cu, gated_delta.cu)
 // -------------------------------------------
 
-/// Sizes of a Gated DeltaNet layer. Value head h reads key head h % n_k_heads.
+/// Sizes of a Gated DeltaNet layer. Value head h reads key head h % n_k_heads, or if they are
+/// grouped h / (n_v_heads / n_k_heads).
 struct DeltaShape {
   int n_k_heads = 0;
   int n_v_heads = 0;
   int k_dim = 0;
   int v_dim = 0;
+  bool grouped = false;
+  __host__ __device__ int key_head(int h) const {
+    return grouped ? h / (n_v_heads / n_k_heads) : h % n_k_heads;
+  }
   __host__ __device__ int64_t keys() const { return int64_t{n_k_heads} * k_dim; }
   __host__ __device__ int64_t values() const { return int64_t{n_v_heads} * v_dim; }
   __host__ __device__ int64_t channels() const { return 2 * keys() + values(); }
