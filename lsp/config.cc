@@ -56,9 +56,18 @@ std::string quote(std::string_view text) {
   return out + "\"";
 }
 
+// As TOML writes it: a number that is no integer has a point.
+std::string number_text(double value) {
+  char text[64];
+  const auto [end, error] = std::to_chars(std::begin(text), std::end(text), value);
+  std::string out(text, error == std::errc() ? end : text);
+  return out.find_first_of(".en") == std::string::npos ? out + ".0" : out;
+}
+
 std::string to_text(const ConfigValue& value) {
   if (const auto* b = std::get_if<bool>(&value)) return *b ? "true" : "false";
   if (const auto* i = std::get_if<int64_t>(&value)) return std::to_string(*i);
+  if (const auto* d = std::get_if<double>(&value)) return number_text(*d);
   if (const auto* s = std::get_if<std::string>(&value)) return quote(*s);
   std::string out = "[";
   for (const auto& item : std::get<std::vector<std::string>>(value)) {
@@ -72,7 +81,7 @@ std::string to_text(const ConfigValue& value) {
 std::string check(const ConfigKey& key, const ConfigValue& value) {
   const std::string name = key.name;
   if (value.index() != static_cast<size_t>(key.type)) {
-    constexpr const char* kNames[] = {"true or false", "an integer", "a string",
+    constexpr const char* kNames[] = {"true or false", "an integer", "a number", "a string",
                                       "a list of strings"};
     return "'" + name + "' must be " + kNames[static_cast<size_t>(key.type)] + ", not " +
            to_text(value);
@@ -82,6 +91,14 @@ std::string check(const ConfigKey& key, const ConfigValue& value) {
     if (i < key.min || i > key.max) {
       return "'" + name + "' must be between " + std::to_string(key.min) + " and " +
              std::to_string(key.max) + ", not " + std::to_string(i);
+    }
+  }
+  if (key.type == ConfigType::kNumber) {
+    const double d = std::get<double>(value);
+    // Written so that it refuses what is not a number, too.
+    if (!(d >= static_cast<double>(key.min) && d <= static_cast<double>(key.max))) {
+      return "'" + name + "' must be between " + std::to_string(key.min) + " and " +
+             std::to_string(key.max) + ", not " + number_text(d);
     }
   }
   if (key.type == ConfigType::kString && *key.choices != '\0') {
@@ -113,6 +130,12 @@ std::optional<ConfigValue> from_text(ConfigType type, const std::string& text) {
       if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
       return value;
     }
+    case ConfigType::kNumber: {
+      double value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+      return value;
+    }
     case ConfigType::kString:
       return text;
     case ConfigType::kList:
@@ -124,6 +147,7 @@ std::optional<ConfigValue> from_text(ConfigType type, const std::string& text) {
 std::optional<ConfigValue> from_toml(const toml::node& node) {
   if (const auto* b = node.as_boolean()) return b->get();
   if (const auto* i = node.as_integer()) return i->get();
+  if (const auto* f = node.as_floating_point()) return f->get();
   if (const auto* s = node.as_string()) return s->get();
   if (const auto* array = node.as_array()) {
     std::vector<std::string> items;
@@ -140,6 +164,7 @@ std::optional<ConfigValue> from_toml(const toml::node& node) {
 std::optional<ConfigValue> from_json(const nlohmann::json& json) {
   if (json.is_boolean()) return json.get<bool>();
   if (json.is_number_integer()) return json.get<int64_t>();
+  if (json.is_number()) return json.get<double>();
   if (json.is_string()) return json.get<std::string>();
   if (json.is_array()) {
     std::vector<std::string> items;
@@ -232,6 +257,10 @@ void Config::set(std::string_view name, ConfigValue value, const std::string& wh
   if (key == nullptr) {
     problems->push_back({where, unknown_key(name)});
     return;
+  }
+  // An integer is a number, too.
+  if (const auto* i = std::get_if<int64_t>(&value); i && key->type == ConfigType::kNumber) {
+    value = static_cast<double>(*i);
   }
   if (std::string wrong = check(*key, value); !wrong.empty()) {
     problems->push_back({where, wrong});
@@ -326,6 +355,7 @@ const Config::Entry& Config::entry(std::string_view key) const {
 
 bool Config::flag(std::string_view key) const { return std::get<bool>(entry(key).value); }
 int64_t Config::integer(std::string_view key) const { return std::get<int64_t>(entry(key).value); }
+double Config::number(std::string_view key) const { return std::get<double>(entry(key).value); }
 const std::string& Config::string(std::string_view key) const {
   return std::get<std::string>(entry(key).value);
 }
@@ -336,19 +366,21 @@ std::string Config::value_text(std::string_view key) const { return to_text(entr
 const std::string& Config::origin(std::string_view key) const { return entry(key).origin; }
 
 CompletionOptions Config::completion_options() const {
-  const auto number = [this](std::string_view key) { return static_cast<int>(integer(key)); };
+  const auto count = [this](std::string_view key) { return static_cast<int>(integer(key)); };
   CompletionOptions options;
-  options.max_tokens_single_line = number("completion.max_tokens_single_line");
-  options.max_tokens_multi_line = number("completion.max_tokens_multi_line");
+  options.max_tokens_single_line = count("completion.max_tokens_single_line");
+  options.max_tokens_multi_line = count("completion.max_tokens_multi_line");
   options.multi_line = flag("completion.multi_line");
-  options.candidates = number("completion.candidates");
-  options.prefix_tokens = number("completion.prefix_tokens");
-  options.suffix_tokens = number("completion.suffix_tokens");
-  options.snippet_tokens = number("completion.snippet_tokens");
+  options.candidates = count("completion.candidates");
+  options.prefix_tokens = count("completion.prefix_tokens");
+  options.suffix_tokens = count("completion.suffix_tokens");
+  options.snippet_tokens = count("completion.snippet_tokens");
   options.snippets = flag("completion.snippets");
   options.speculate = flag("completion.speculate");
   options.prefill_on_change = flag("completion.prefill_on_change");
-  options.timeout_ms = number("completion.timeout_ms");
+  options.typing_through = flag("completion.typing_through");
+  options.min_mean_logprob = number("completion.min_mean_logprob");
+  options.timeout_ms = count("completion.timeout_ms");
   options.exclude = list("completion.exclude");
   return options;
 }

@@ -23,14 +23,14 @@ namespace fimd::lsp {
 using Env = std::map<std::string, std::string, std::less<>>;
 Env process_environment();
 
-using ConfigValue = std::variant<bool, int64_t, std::string, std::vector<std::string>>;
-enum class ConfigType { kBool, kInt, kString, kList };  // in the variant's order
+using ConfigValue = std::variant<bool, int64_t, double, std::string, std::vector<std::string>>;
+enum class ConfigType { kBool, kInt, kNumber, kString, kList };  // in the variant's order
 
 struct ConfigKey {
   const char* name;  // "completion.timeout_ms"
   ConfigType type;
   const char* initial;  // as written in TOML
-  int64_t min = 0;      // of kInt
+  int64_t min = 0;      // of kInt and kNumber
   int64_t max = 0;
   const char* choices = "";  // of kString: "auto cpu", empty: any text
   const char* description;
@@ -62,6 +62,7 @@ class Config {
   /// `key` must be in the table.
   bool flag(std::string_view key) const;
   int64_t integer(std::string_view key) const;
+  double number(std::string_view key) const;
   const std::string& string(std::string_view key) const;
   const std::vector<std::string>& list(std::string_view key) const;
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr auto kBool = ConfigType::kBool;
 constexpr auto kInt = ConfigType::kInt;
+constexpr auto kNumber = ConfigType::kNumber;
 constexpr auto kString = ConfigType::kString;
 constexpr auto kList = ConfigType::kList;
 
@@ -50,6 +51,10 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      "Compute the next suggestion while one is shown, as if it were accepted."},
     {"completion.prefill_on_change", kBool, "true", 0, 0, "",
      "Start on the prompt at every change, before the editor asks."},
+    {"completion.typing_through", kBool, "true", 0, 0, "",
+     "Answer text typed as suggested without asking the model again."},
+    {"completion.min_mean_logprob", kNumber, "-1.2", -100, 0, "",
+     "Suggest nothing unasked whose tokens are less likely on average (natural logarithm)."},
     {"completion.timeout_ms", kInt, "5000", 50, 600000, "",
      "Answer with what is there after that long."},
     {"completion.exclude", kList, "[]", 0, 0, "",
@@ -78,6 +83,8 @@ const char* type_name(ConfigType type) {
       return "true or false";
     case kInt:
       return "integer";
+    case kNumber:
+      return "number";
     case kString:
       return "string";
     case kList:
@@ -146,7 +153,7 @@ std::string config_markdown() {
       out += "\n### `[" + section + "]`\n\n| key | type | default | meaning |\n|---|---|---|---|\n";
     }
     std::string type = type_name(key.type);
-    if (key.type == kInt) {
+    if (key.type == kInt || key.type == kNumber) {
       type += ", " + std::to_string(key.min) + " to " + std::to_string(key.max);
     }
     if (*key.choices != '\0') {

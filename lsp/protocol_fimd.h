@@ -91,6 +91,12 @@ std::string encode(const ReportParams& params);
 
 /// The answer to the request fimd/status.
 struct DaemonStatus {
+  /// What became of suggestions since the start, all editors together. No text is kept.
+  struct Usage {
+    int64_t shown = 0;     // as far as editors say so
+    int64_t accepted = 0;  // suggestions, as a whole or in part
+    int64_t accepted_bytes = 0;
+  };
   struct Editor {
     std::string client;  // "Neovim 0.12.4"
     int documents = 0;
@@ -105,6 +111,7 @@ struct DaemonStatus {
   double progress = 0;
   std::optional<ModelInfo> model;
   EngineStatus engine;
+  Usage usage;
   std::vector<Editor> editors;
 };
 std::string encode(const DaemonStatus& status);

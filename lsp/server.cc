@@ -22,9 +22,8 @@ namespace asio = boost::asio;
 namespace {
 bool same_engine(const EngineOptions& a, const EngineOptions& b) {
   return a.model_path == b.model_path && a.backend == b.backend && a.threads == b.threads &&
-         a.kv_cache_bytes == b.kv_cache_bytes &&
-         a.state_cache_bytes == b.state_cache_bytes && a.context_length == b.context_length &&
-         a.prefill_chunk == b.prefill_chunk;
+         a.kv_cache_bytes == b.kv_cache_bytes && a.state_cache_bytes == b.state_cache_bytes &&
+         a.context_length == b.context_length && a.prefill_chunk == b.prefill_chunk;
 }
 }  // namespace
 
@@ -207,6 +206,7 @@ DaemonStatus Server::status() const {
     status.model = model_.generator->info();
     status.engine = model_.generator->status();
   }
+  status.usage = usage_;
   for (const auto& [id, session] : sessions_) {
     if (session->is_editor()) status.editors.push_back(session->describe());
   }

@@ -48,6 +48,7 @@ class Server : public SessionHost {
                                             CompletionOptions options) override;
   void use_engine(const EngineOptions& options) override;
   DaemonStatus status() const override;
+  DaemonStatus::Usage& usage() override { return usage_; }
   HelloResult hello(uint64_t asking_session) const override;
   void request_stop() override;
   void session_ended(uint64_t session, int exit_code) override;
@@ -66,6 +67,7 @@ class Server : public SessionHost {
   ServerHooks hooks_;
   Stopwatch uptime_;
   ModelState model_;
+  DaemonStatus::Usage usage_;
   EngineOptions engine_options_;  // of the model loaded or being loaded
   int devices_lost_ = 0;
   std::shared_ptr<Loader> loader_;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -48,6 +49,7 @@ class SessionHost {
   /// An editor chose another model or other engine settings: load them if they are new.
   virtual void use_engine(const EngineOptions& options) = 0;
   virtual DaemonStatus status() const = 0;
+  virtual DaemonStatus::Usage& usage() = 0;
   virtual HelloResult hello(uint64_t asking_session) const = 0;
   virtual void request_stop() = 0;
   /// The session is over and may be destroyed (later, not now).
@@ -109,7 +111,9 @@ class Session : public std::enable_shared_from_this<Session> {
   void hold_until_loaded(InlineCompletionParams params, Reply<InlineCompletionList> reply);
   void release_held();
   void completion(CompletionParams params, Reply<CompletionList> reply);
-  void partially_accepted(const ShownItemParams& params);
+  bool first_time(std::string what);
+  void shown(const ShownItemParams& params);
+  void accepted(const std::string& id, size_t bytes);
   void fimd_prompt(const PromptParams& params, Reply<PromptResult> reply);
   void fimd_complete(FimdCompleteParams params, Reply<FimdCompleteResult> reply);
   void run_fimd_complete(const FimdCompleteParams& params, Reply<FimdCompleteResult> reply);
@@ -150,6 +154,9 @@ class Session : public std::enable_shared_from_this<Session> {
   Workspace workspace_;
   std::unique_ptr<Completer> completer_;
   std::unique_ptr<Commander> commander_;
+  std::deque<std::string> seen_ids_;  // shown or accepted lately, with the kind before the id
+  std::string accepted_id_;
+  size_t accepted_bytes_ = 0;
   std::set<std::string> lost_;  // documents whose text we do not know any more
   int active_requests_ = 0;
   struct HeldRequest {

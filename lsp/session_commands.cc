@@ -76,7 +76,7 @@ void Session::bind_commands() {
 
 void Session::execute_command(ExecuteCommandParams params, Reply<RawJson> reply) {
   if (params.command == "fimd.accepted") {
-    completer_->did_accept(params.id, static_cast<size_t>(std::max<int64_t>(0, params.bytes)));
+    accepted(params.id, static_cast<size_t>(std::max<int64_t>(0, params.bytes)));
     return reply({});
   }
   const std::string_view name = params.command;

@@ -46,12 +46,12 @@ void Session::bind_completion() {
       "textDocument/completion", [this](CompletionParams params, Reply<CompletionList> reply) {
         completion(std::move(params), std::move(reply));
       });
+  binder_.notification<ShownItemParams>("textDocument/didShowCompletion",
+                                        [this](const ShownItemParams& params) { shown(params); });
   binder_.notification<ShownItemParams>(
-      "textDocument/didShowCompletion",
-      [this](const ShownItemParams& params) { completer_->did_show(params.id); });
-  binder_.notification<ShownItemParams>(
-      "textDocument/didPartiallyAcceptCompletion",
-      [this](const ShownItemParams& params) { partially_accepted(params); });
+      "textDocument/didPartiallyAcceptCompletion", [this](const ShownItemParams& params) {
+        accepted(params.id, utf16_prefix_bytes(params.insert_text, params.accepted_length));
+      });
   binder_.request<PromptParams, PromptResult>(
       "fimd/prompt", [this](const PromptParams& params, Reply<PromptResult> reply) {
         fimd_prompt(params, std::move(reply));
@@ -307,8 +307,31 @@ void Session::completion(CompletionParams params, Reply<CompletionList> reply) {
   send_status();
 }
 
-void Session::partially_accepted(const ShownItemParams& params) {
-  completer_->did_accept(params.id, utf16_prefix_bytes(params.insert_text, params.accepted_length));
+bool Session::first_time(std::string what) {
+  constexpr size_t kRemembered = 64;
+  if (std::find(seen_ids_.begin(), seen_ids_.end(), what) != seen_ids_.end()) return false;
+  seen_ids_.push_back(std::move(what));
+  if (seen_ids_.size() > kRemembered) seen_ids_.pop_front();
+  return true;
+}
+
+void Session::shown(const ShownItemParams& params) {
+  if (first_time("shown " + params.id)) ++host_->usage().shown;
+  completer_->did_show(params.id);
+}
+
+void Session::accepted(const std::string& id, size_t bytes) {
+  // Word by word is still one suggestion; each report tells of all that was accepted by then.
+  if (first_time("accepted " + id)) {
+    ++host_->usage().accepted;
+    accepted_bytes_ = 0;
+    accepted_id_ = id;
+  }
+  if (id == accepted_id_ && bytes > accepted_bytes_) {
+    host_->usage().accepted_bytes += static_cast<int64_t>(bytes - accepted_bytes_);
+    accepted_bytes_ = bytes;
+  }
+  completer_->did_accept(id, bytes);
 }
 
 void Session::fimd_prompt(const PromptParams& params, Reply<PromptResult> reply) {

@@ -1,4 +1,5 @@
 // `fimd status` and `fimd stop`: questions to the running daemon.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -65,6 +66,17 @@ void print(const Json& status) {
     }
     std::printf("speed     %.0f tokens/s; %.0f tokens generated\n",
                 number(*engine, "tokensPerSecond"), number(*engine, "decodedTokens"));
+  }
+  if (const auto used = status.find("suggestions"); used != status.end() && used->is_object()) {
+    const double shown = number(*used, "shown");
+    const double accepted = number(*used, "accepted");
+    if (shown > 0) {
+      std::printf("accepted  %.0f of %.0f suggestions shown (%.0f%%), %.0f bytes\n", accepted,
+                  shown, 100 * std::min(1.0, accepted / shown), number(*used, "acceptedBytes"));
+    } else if (accepted > 0) {
+      std::printf("accepted  %.0f suggestions, %.0f bytes\n", accepted,
+                  number(*used, "acceptedBytes"));
+    }
   }
   const auto editors = status.find("editors");
   if (editors == status.end() || !editors->is_array() || editors->empty()) {

@@ -69,6 +69,62 @@ TEST_CASE("mistakes are told with file, line and the nearest key; the rest count
   CHECK(config.integer("completion.candidates") == 3);
 }
 
+TEST_CASE("numbers, from every place; integers will do") {
+  const auto logprob = [](const Config& config) {
+    return config.completion_options().min_mean_logprob;
+  };
+  Problems problems;
+  CHECK(logprob(from_toml("completion.min_mean_logprob = -2.5", &problems)) == -2.5);
+  CHECK(logprob(from_toml("completion.min_mean_logprob = -3", &problems)) == -3);
+  Config config;
+  config.merge_environment({{"FIMD_COMPLETION_MIN_MEAN_LOGPROB", "-0.25"}}, &problems);
+  CHECK(logprob(config) == -0.25);
+  CHECK(config.value_text("completion.min_mean_logprob") == "-0.25");
+  config.merge_json(nlohmann::json::parse(R"({"completion":{"minMeanLogprob":-4}})"), "editor",
+                    &problems);
+  CHECK(logprob(config) == -4);
+  CHECK(config.value_text("completion.min_mean_logprob") == "-4.0");
+  CHECK(problems.empty());
+  for (const char* wrong : {"'x'", "true", "1.5", "nan", "-1e9"}) {
+    CAPTURE(wrong);
+    Problems found;
+    CHECK(logprob(from_toml("completion.min_mean_logprob = " + std::string(wrong), &found)) ==
+          -1.2);
+    CHECK(found.size() == 1);
+  }
+}
+
+TEST_CASE("without settings the pipeline runs with its own defaults, and each key reaches it") {
+  const CompletionOptions defaults;
+  CHECK(Config().completion_options() == defaults);
+  size_t reached = 0;
+  for (const ConfigKey& key : config_keys()) {
+    const std::string name = key.name;
+    if (!name.starts_with("completion.") || name == "completion.enabled") continue;
+    CAPTURE(name);
+    std::string other;
+    switch (key.type) {
+      case ConfigType::kBool:
+        other = key.initial == std::string("true") ? "false" : "true";
+        break;
+      case ConfigType::kInt:
+        other = std::to_string(Config().integer(name) == key.max ? key.min : key.max);
+        break;
+      case ConfigType::kNumber:
+        other = std::to_string(key.min);
+        break;
+      default:
+        other = "['a']";
+    }
+    Problems problems;
+    const Config config = from_toml(name + " = " + other, &problems);
+    CHECK(problems.empty());
+    CHECK_FALSE(config.completion_options() == defaults);
+    ++reached;
+  }
+  CHECK(reached > 10);
+}
+
 TEST_CASE("a file that is not TOML is reported with its position") {
   Problems problems;
   from_toml("[completion\nx = 1", &problems);

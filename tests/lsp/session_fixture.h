@@ -66,6 +66,7 @@ class Host : public SessionHost {
   ModelState state;
   LoadedConfig config;
   ScriptedCompleter* completer = nullptr;  // of the last session
+  DaemonStatus::Usage counted;
   int ended = -1;
   bool stop = false;
   std::vector<EngineOptions> engines;
@@ -90,6 +91,7 @@ class Host : public SessionHost {
   }
   void use_engine(const EngineOptions& options) override { engines.push_back(options); }
   DaemonStatus status() const override { return {}; }
+  DaemonStatus::Usage& usage() override { return counted; }
   HelloResult hello(uint64_t) const override { return {"0", "b", 1, 1, 0}; }
   void request_stop() override { stop = true; }
   void session_ended(uint64_t, int exit_code) override { ended = exit_code; }

@@ -252,6 +252,18 @@ TEST_CASE("what was shown and accepted is passed on, lengths in UTF-16 units of 
         std::vector<std::pair<std::string, size_t>>{{"id7", 5}, {"id7", 6}, {"id7", 6}});
   CHECK(f.request("workspace/executeCommand", {{"command", "rm"}})["error"]["code"] ==
         rpc::kInvalidParams);
+  // Counted once each, however often and in however many parts.
+  f.notify("textDocument/didShowCompletion", {{"item", item}});
+  CHECK(f.host.counted.shown == 1);
+  CHECK(f.host.counted.accepted == 1);
+  CHECK(f.host.counted.accepted_bytes == 6);
+  Json other = item;
+  other["command"]["arguments"][0] = "id8";
+  f.notify("textDocument/didShowCompletion", {{"item", other}});
+  f.notify("textDocument/didPartiallyAcceptCompletion", {{"item", other}, {"acceptedLength", 1}});
+  CHECK(f.host.counted.shown == 2);
+  CHECK(f.host.counted.accepted == 2);
+  CHECK(f.host.counted.accepted_bytes == 7);
 }
 
 TEST_CASE("settings come from initializationOptions and from workspace/configuration") {

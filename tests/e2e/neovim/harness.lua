@@ -8,7 +8,7 @@ local core_init = [[
 vim.lsp.config('fimd', {
   cmd = { FIMD, 'lsp' },
   root_markers = { '.root' },
-  init_options = { editor = { status = 'on' } },
+  init_options = { editor = { status = 'on' }, completion = { min_mean_logprob = -100 } },
 })
 vim.lsp.enable('fimd')
 vim.lsp.inline_completion.enable()
@@ -23,6 +23,12 @@ local plugin_init = [[
 local options = OPTIONS
 options.cmd = { FIMD, 'lsp' }
 options.root_markers = { '.root' }
+-- What is shown must not hang on how sure the model is.
+options.settings = vim.tbl_deep_extend(
+  'keep',
+  options.settings or {},
+  { completion = { min_mean_logprob = -100 } }
+)
 require('fimd').setup(options)
 ]]
 
