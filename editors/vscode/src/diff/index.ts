@@ -11,13 +11,10 @@ export function activate(context: vscode.ExtensionContext): Proposals {
   const draw = (editor: vscode.TextEditor): void => {
     const places = proposals.placesIn(editor.document.uri);
     const notes = places.map(({ hunk, begin }, index): vscode.DecorationOptions => {
-      const which = places.length > 1 ? `change ${index + 1} of ${places.length}` : 'the change';
-      const text =
-        hunk.verdict === 'accepted'
-          ? `✓ ${which}: accepted`
-          : `${which}: Alt+Enter accepts, Alt+Backspace rejects`;
+      const which = places.length > 1 ? `${index + 1} of ${places.length}   ` : '';
+      const keys = hunk.verdict === 'open' ? '✓ Alt+Enter   ✗ Alt+Backspace' : '✓ accepted';
       const line = editor.document.lineAt(Math.min(begin, editor.document.lineCount - 1));
-      return { range: line.range, renderOptions: { after: { contentText: text } } };
+      return { range: line.range, renderOptions: { after: { contentText: which + keys } } };
     });
     editor.setDecorations(note, notes);
   };
