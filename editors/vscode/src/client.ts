@@ -2,56 +2,15 @@
 // program ends, slower each time, and given up with a message when it ends again and again.
 import * as os from 'node:os';
 import * as vscode from 'vscode';
-import {
-  type ClientCapabilities,
-  CloseAction,
-  ErrorAction,
-  LanguageClient,
-  type LanguageClientOptions,
-  RevealOutputChannelOn,
-  type ServerCapabilities,
-  State as ClientState,
-  type StaticFeature,
-} from 'vscode-languageclient/node';
+import { LanguageClient, State as ClientState } from 'vscode-languageclient/node';
 import { findProgram, missingMessage, type Surroundings } from './binary';
-import { config, daemonSettings, isEnabled } from './settings';
+import { clientOptions, ownFeatures } from './client_options';
+import { config, daemonSettings } from './settings';
 import { parseStatus, type Status } from './status/status';
 import { isReport, type Report } from './tools/prompt_page';
 
 const maxCrashes = 5; // within a minute
 const minuteMs = 60_000;
-
-/** What documents fimd is for: files, new files and cells of notebooks; not output or diffs. */
-export const documentSelector = [
-  { scheme: 'file' },
-  { scheme: 'untitled' },
-  { scheme: 'vscode-notebook-cell' },
-];
-
-/** What this extension does itself instead of the library, as client and server tell each other. */
-const ownFeatures: StaticFeature = {
-  fillClientCapabilities(capabilities: ClientCapabilities) {
-    capabilities.textDocument ??= {};
-    capabilities.textDocument.inlineCompletion = { dynamicRegistration: false };
-    capabilities.window = { ...capabilities.window, workDoneProgress: false }; // the status bar has it
-    const workspace = (capabilities.workspace ??= {});
-    workspace.didChangeConfiguration = { dynamicRegistration: false };
-    capabilities.experimental = { fimdStatus: true, fimdCommands: true };
-  },
-  preInitialize(capabilities: ServerCapabilities) {
-    delete capabilities.inlineCompletionProvider;
-    delete capabilities.executeCommandProvider;
-  },
-  initialize() {
-    // Nothing to register.
-  },
-  getState() {
-    return { kind: 'static' };
-  },
-  clear() {
-    // Nothing is kept.
-  },
-};
 
 /** Where a suggestion was asked for. */
 export interface Question {
@@ -64,10 +23,7 @@ export class Client implements vscode.Disposable {
   readonly #extension: vscode.ExtensionContext;
   readonly #log: vscode.LogOutputChannel;
   readonly #changed = new vscode.EventEmitter<Status>();
-  readonly #started = new vscode.EventEmitter<LanguageClient>();
   readonly onDidChangeStatus = this.#changed.event;
-  /** A client is ready for requests. */
-  readonly onDidStart = this.#started.event;
 
   /** The newest question for a suggestion, and what the newest answer cost. */
   lastQuestion: Question | undefined;
@@ -157,7 +113,6 @@ export class Client implements vscode.Disposable {
   dispose(): void {
     void this.#end();
     this.#changed.dispose();
-    this.#started.dispose();
   }
 
   #enqueue(task: () => Promise<void>): Promise<void> {
@@ -194,7 +149,12 @@ export class Client implements vscode.Disposable {
       const message = missingMessage(this.surroundings());
       this.#set({ state: 'error', message });
       this.#log.error(message);
-      void this.#tell(message, ['Choose the Program…', 'fimd.choosePath'], ['Help', 'fimd.help']);
+      void this.#tell(
+        message,
+        ['Choose the Program…', 'fimd.choosePath'],
+        ['Try Again', 'fimd.restart'],
+        ['Help', 'fimd.help'],
+      );
       return;
     }
     this.#log.info(`starting ${found.path} (${found.why})`);
@@ -204,7 +164,7 @@ export class Client implements vscode.Disposable {
       'fimd',
       'fimd',
       { command: found.path, args: ['lsp'] },
-      this.#options(),
+      clientOptions(this.#log, this.#synced),
     );
     client.registerFeature(ownFeatures);
     this.#client = client;
@@ -230,7 +190,6 @@ export class Client implements vscode.Disposable {
     try {
       await client.start();
       if (this.#status.state === 'starting') this.#set({ state: 'idle' });
-      this.#started.fire(client);
     } catch (error) {
       crashed(`fimd did not start: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -273,46 +232,5 @@ export class Client implements vscode.Disposable {
     );
     const action = actions.find(([label]) => label === chosen);
     if (action) await vscode.commands.executeCommand(action[1]);
-  }
-
-  #options(): LanguageClientOptions {
-    return {
-      documentSelector,
-      outputChannel: this.#log,
-      revealOutputChannelOn: RevealOutputChannelOn.Never,
-      initializationOptions: daemonSettings,
-      initializationFailedHandler: () => false,
-      stdioOptions: {
-        stdout: () => {
-          // It carries the protocol.
-        },
-        stderr: (input) => {
-          input.setEncoding('utf8').on('data', (text: string) => this.#log.info(text.trimEnd()));
-        },
-      },
-      errorHandler: {
-        error: () => ({ action: ErrorAction.Continue, handled: true }),
-        closed: () => ({ action: CloseAction.DoNotRestart, handled: true }),
-      },
-      middleware: {
-        didOpen: async (document, next) => {
-          if (!isEnabled(document)) return;
-          this.#synced.add(document.uri.toString());
-          await next(document);
-        },
-        didChange: async (event, next) => {
-          if (this.#synced.has(event.document.uri.toString())) await next(event);
-        },
-        didSave: async (document, next) => {
-          if (this.#synced.has(document.uri.toString())) await next(document);
-        },
-        didClose: async (document, next) => {
-          if (this.#synced.delete(document.uri.toString())) await next(document);
-        },
-        workspace: {
-          configuration: (params) => params.items.map(() => daemonSettings()),
-        },
-      },
-    };
   }
 }

@@ -5,6 +5,7 @@ export const daemonKeys = [
   'completion.candidates',
   'completion.maxTokensSingleLine',
   'completion.maxTokensMultiLine',
+  'completion.minMeanLogprob',
   'completion.timeoutMs',
   'completion.snippets',
   'completion.speculate',

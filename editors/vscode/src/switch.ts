@@ -27,7 +27,7 @@ export class Switch implements vscode.Disposable {
   /** Starts or stops the client as the settings say. */
   async apply(): Promise<void> {
     if (this.snoozedMinutes > 0) return;
-    const wanted = isEnabled() || vscode.workspace.textDocuments.some((document) => isEnabled(document));
+    const wanted = this.#isWanted();
     if (wanted && this.#client.status.state !== 'error') await this.#client.start();
     if (!wanted && this.#client.status.state !== 'off') await this.#client.stop();
   }
@@ -49,6 +49,13 @@ export class Switch implements vscode.Disposable {
     await this.apply();
   }
 
+  /** Starts program and daemon anew. */
+  async restart(): Promise<void> {
+    if (this.snoozedMinutes > 0) await this.wake();
+    else if (this.#isWanted()) await this.#client.restart(true);
+    else void vscode.window.showInformationMessage('fimd is switched off.');
+  }
+
   /** Switches on or off: for one language, or for all of the target. */
   async set(on: boolean, target: vscode.ConfigurationTarget, languageId?: string): Promise<void> {
     if (on && this.snoozedMinutes > 0) await this.wake();
@@ -59,6 +66,10 @@ export class Switch implements vscode.Disposable {
   dispose(): void {
     clearInterval(this.#timer);
     for (const listener of this.#listeners) listener.dispose();
+  }
+
+  #isWanted(): boolean {
+    return isEnabled() || vscode.workspace.textDocuments.some((document) => isEnabled(document));
   }
 
   async #configured(event: vscode.ConfigurationChangeEvent): Promise<void> {

@@ -64,7 +64,10 @@ export class Growth {
       }
       // The last step has the final item, even if its text is what is shown.
       if (textOf(first) !== text) {
-        if (!(await this.#show(stream, items, !longer))) return grown;
+        if (!(await this.#show(stream, items, !longer))) {
+          if (isCurrent(document, stream)) stream.cancel(); // dismissed: nobody waits for the rest
+          return grown;
+        }
         grown = true;
         text = textOf(first);
       }

@@ -1,6 +1,7 @@
 // Ghost text: asks the daemon where VS Code asks for inline suggestions.
 import * as vscode from 'vscode';
-import { type Client, documentSelector } from '../client';
+import type { Client } from '../client';
+import { documentSelector } from '../client_options';
 import { isAutomatic, isEnabled } from '../settings';
 import type { Feedback } from './feedback';
 import { Growth } from './growth';

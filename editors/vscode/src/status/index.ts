@@ -1,5 +1,6 @@
 import * as vscode from 'vscode';
-import { type Client, documentSelector } from '../client';
+import type { Client } from '../client';
+import { documentSelector } from '../client_options';
 import { isEnabled } from '../settings';
 import type { Switch } from '../switch';
 import { costLine } from '../tools/prompt_page';
@@ -18,6 +19,9 @@ function tooltip(client: Client, suits: boolean, minutes: number): vscode.Markdo
   for (const [label, value] of rows) {
     const safe = value.replace(/[\\`*_{}[\]<>|#$]/g, '\\$&').replace(/\s+/g, ' ');
     text.appendMarkdown(`| ${label} | ${safe} |\n`);
+  }
+  if (!vscode.workspace.getConfiguration('editor').get<boolean>('inlineSuggest.enabled', true)) {
+    text.appendMarkdown('\n\n`editor.inlineSuggest.enabled` is off: suggestions come only when asked for.');
   }
   text.appendMarkdown('\n\nClick for the menu.');
   return text;

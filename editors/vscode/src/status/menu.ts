@@ -81,6 +81,7 @@ export function activate(context: vscode.ExtensionContext, client: Client, toggl
   const register = vscode.commands.registerCommand;
   context.subscriptions.push(
     register('fimd.menu', () => show(client, toggle)),
+    register('fimd.restart', () => toggle.restart()),
     register('fimd.snooze', () => snooze(toggle)),
     register('fimd.enable', () => toggle.set(true, Global)),
     register('fimd.disable', () => toggle.set(false, Global)),

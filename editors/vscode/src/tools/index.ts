@@ -21,7 +21,6 @@ export function activate(
     register('fimd.showPrompt', () => showPrompt(client, pages)),
     register('fimd.pickModel', () => pickModel(client)),
     register('fimd.choosePath', () => choosePath()),
-    register('fimd.restart', () => client.restart(true)),
     register('fimd.help', () =>
       vscode.commands.executeCommand('workbench.action.openWalkthrough', 'fimd.fimd#fimd.start', false),
     ),
