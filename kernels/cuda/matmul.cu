@@ -36,7 +36,7 @@ template <class Weights, int T, int kGroups>
 void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
   const DeviceLimits limits = device_limits();
   if (limits.processors == 0) return;
-  const int fixed = kBarrierBytes + partial_buffers<kGroups>() * partial_floats<T, kGroups>() * 4;
+  const int fixed = kBarrierBytes + 4 * sum_slots<T, kGroups>(p.swiglu) * slot_floats<T, kGroups>();
   const int x_tile_bytes = p.groups * p.group_bytes;
   const int64_t x_bytes = int64_t{x_tile_bytes} * p.k_tiles;
 

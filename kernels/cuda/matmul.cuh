@@ -30,8 +30,9 @@ namespace fimd::cuda {
 
 inline constexpr int kMatmulWarps = 8;
 inline constexpr int kMatmulThreads = 32 * kMatmulWarps;
-/// Barriers of the rings, then the one of x.
-inline constexpr int kBarrierBytes = kMatmulWarps * kMaxStages * 8 + 128;
+/// Barriers of the rings, then of the row tiles' sums: complete, and free again.
+inline constexpr int kMaxSumSlots = 8;
+inline constexpr int kBarrierBytes = (kMatmulWarps * kMaxStages + 2 * kMaxSumSlots) * 8;
 /// Rows of BF16 weights are this far apart in a slot: no bank conflicts.
 inline constexpr int kBf16SlotStride = kBf16TileCols * 2 + 64;
 
@@ -86,8 +87,10 @@ __device__ __forceinline__ int next_row_tile(const MatmulParams& p, int row_tile
 struct ItemCursor {
   int row_tile;
   int k;
+  int task = 0;
   __device__ __forceinline__ ItemCursor(const MatmulParams& p, int warp)
       : row_tile(static_cast<int>(blockIdx.x) * run_length(p)), k(warp) {
+    find_task(p);
     settle(p);
   }
   __device__ __forceinline__ bool valid(const MatmulParams& p) const {
@@ -97,46 +100,47 @@ struct ItemCursor {
     k += kMatmulWarps;
     settle(p);
   }
+  /// The row tile's place in its task.
+  __device__ __forceinline__ int index(const MatmulParams& p) const {
+    return p.swiglu ? row_tile / 4 * 2 + row_tile % 2 : row_tile - p.tasks[task].row_tile_begin;
+  }
 
  private:
   __device__ __forceinline__ void settle(const MatmulParams& p) {
-    while (k >= p.k_tiles && row_tile < p.row_tiles) {
+    if (k < p.k_tiles) return;
+    do {
       k -= p.k_tiles;
       row_tile = next_row_tile(p, row_tile);
+    } while (k >= p.k_tiles && row_tile < p.row_tiles);
+    find_task(p);
+  }
+  __device__ __forceinline__ void find_task(const MatmulParams& p) {
+    if (p.swiglu) {
+      task = row_tile / 2 % 2;
+    } else if (row_tile < p.row_tiles) {
+      while (row_tile >= p.tasks[task].row_tile_end) ++task;
     }
   }
 };
-
-/// A row tile's task and its place there.
-struct RowTile {
-  const TaskParams& task;
-  int index;
-};
-__device__ __forceinline__ RowTile find_row_tile(const MatmulParams& p, int row_tile) {
-  if (p.swiglu) return {p.tasks[row_tile / 2 % 2], row_tile / 4 * 2 + row_tile % 2};
-  int i = 0;
-  while (row_tile >= p.tasks[i].row_tile_end) ++i;
-  return {p.tasks[i], row_tile - p.tasks[i].row_tile_begin};
-}
 
 /// Weights in tiles.
 struct TiledWeights {
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.q8 = at; }
   static __device__ __forceinline__ int item_bytes(const MatmulParams& p, const ItemCursor& at) {
-    return tile_bytes(find_row_tile(p, at.row_tile).task.type);
+    return tile_bytes(p.tasks[at.task].type);
   }
   static __device__ __forceinline__ void fill(const MatmulParams& p, const ItemCursor& at,
                                               WeightRing& ring, uint8_t* slot) {
-    const RowTile rows = find_row_tile(p, at.row_tile);
-    const int bytes = tile_bytes(rows.task.type);
-    const int64_t tile = int64_t{rows.index} * p.k_tiles + at.k;
-    ring.copy_weights(slot, rows.task.weights + tile * bytes, bytes);
+    const TaskParams& task = p.tasks[at.task];
+    const int bytes = tile_bytes(task.type);
+    const int64_t tile = int64_t{at.index(p)} * p.k_tiles + at.k;
+    ring.copy_weights(slot, task.weights + tile * bytes, bytes);
   }
   template <int T, int kGroups>
   static __device__ __forceinline__ void multiply(const MatmulParams& p, const ItemCursor& at,
                                                   const uint8_t* slot, const uint8_t* x, int lane,
                                                   RowSums<kGroups>& sums) {
-    visit_format(find_row_tile(p, at.row_tile).task.type, [&](auto format) {
+    visit_format(p.tasks[at.task].type, [&](auto format) {
       multiply_tile<decltype(format), T, kGroups>(slot, x, p.groups, lane, sums);
     });
   }
@@ -148,21 +152,20 @@ struct Bf16Weights {
   static __device__ __forceinline__ int row_bytes(const MatmulParams& p, const ItemCursor& at) {
     return 2 * min(kBf16TileCols, p.cols - kBf16TileCols * at.k);
   }
-  static __device__ __forceinline__ int n_rows(const RowTile& rows) {
-    const int64_t row = int64_t{kTileRows} * rows.index;
-    return static_cast<int>(min(int64_t{kTileRows}, rows.task.rows - row));
+  static __device__ __forceinline__ int n_rows(const MatmulParams& p, const ItemCursor& at) {
+    const int64_t row = int64_t{kTileRows} * at.index(p);
+    return static_cast<int>(min(int64_t{kTileRows}, p.tasks[at.task].rows - row));
   }
   static __device__ __forceinline__ int item_bytes(const MatmulParams& p, const ItemCursor& at) {
-    return n_rows(find_row_tile(p, at.row_tile)) * row_bytes(p, at);
+    return n_rows(p, at) * row_bytes(p, at);
   }
   static __device__ __forceinline__ void fill(const MatmulParams& p, const ItemCursor& at,
                                               WeightRing& ring, uint8_t* slot) {
-    const RowTile rows = find_row_tile(p, at.row_tile);
     const int64_t stride = int64_t{2} * p.cols;
     ring.copy_weight_rows(
         slot, kBf16SlotStride,
-        rows.task.weights + kTileRows * rows.index * stride + 2 * kBf16TileCols * at.k, stride,
-        n_rows(rows), row_bytes(p, at));
+        p.tasks[at.task].weights + kTileRows * at.index(p) * stride + 2 * kBf16TileCols * at.k,
+        stride, n_rows(p, at), row_bytes(p, at));
   }
   template <int T, int kGroups>
   static __device__ __forceinline__ void multiply(const MatmulParams& p, const ItemCursor& at,
@@ -173,51 +176,56 @@ struct Bf16Weights {
   }
 };
 
-/// Element i (token i / 16, row i % 16) of a row tile: the classes' sums in order, and the bias.
-__device__ __forceinline__ float total(const MatmulParams& p, const float* partial,
-                                       int class_floats, int i) {
-  const int classes = min(kMatmulWarps, p.k_tiles);
-  float sum = partial[i];
-  for (int c = 1; c < classes; ++c) sum = __fadd_rn(sum, partial[c * class_floats + i]);
+/// Element i (token i / 16, row i % 16) of a row tile: the classes' sums in order.
+__device__ __forceinline__ float total(const MatmulParams& p, const float* sums, int class_floats,
+                                       int i) {
+  float sum = sums[i];
+#pragma unroll
+  for (int c = 1; c < kMatmulWarps; ++c) {
+    if (c < p.k_tiles) sum = __fadd_rn(sum, sums[c * class_floats + i]);
+  }
   return sum;
 }
 
+/// Elements `first`, + `step` ... of a row tile to y.
 __device__ __forceinline__ void write_row_tile(const MatmulParams& p, int row_tile,
-                                               const float* partial, int class_floats) {
-  const RowTile rows = find_row_tile(p, row_tile);
-  const TaskParams& task = rows.task;
-  for (int i = static_cast<int>(threadIdx.x); i < kTileRows * p.n_rows; i += kMatmulThreads) {
-    const int64_t row = int64_t{kTileRows} * rows.index + i % kTileRows;
+                                               const float* sums, int class_floats, int first,
+                                               int step) {
+  int at = 0;
+  while (row_tile >= p.tasks[at].row_tile_end) ++at;
+  const TaskParams& task = p.tasks[at];
+  const int64_t first_row = int64_t{kTileRows} * (row_tile - task.row_tile_begin);
+  for (int i = first; i < kTileRows * p.n_rows; i += step) {
+    const int64_t row = first_row + i % kTileRows;
     if (row >= task.rows) continue;
-    float sum = total(p, partial, class_floats, i);
-    if (task.bias != nullptr) sum = __fadd_rn(sum, task.bias[row]);
     float* y = task.y + i / kTileRows * task.y_stride + row;
-    *y = task.accumulate ? __fadd_rn(*y, sum) : sum;
+    const float before = task.accumulate ? *y : 0.0F;
+    float sum = total(p, sums, class_floats, i);
+    if (task.bias != nullptr) sum = __fadd_rn(sum, task.bias[row]);
+    *y = task.accumulate ? __fadd_rn(before, sum) : sum;
   }
 }
 
-/// Keeps a row tile of gate or up in `kept` ([4][class_floats]) and writes the block of activations
-/// after the fourth.
-__device__ __forceinline__ void write_swiglu(const MatmulParams& p, int row_tile,
-                                             const float* partial, int class_floats, float* kept) {
-  for (int i = static_cast<int>(threadIdx.x); i < kTileRows * p.n_rows; i += kMatmulThreads) {
-    kept[row_tile % 4 * class_floats + i] = total(p, partial, class_floats, i);
-  }
-  if (row_tile % 4 != 3) return;
-  __syncthreads();
-  const int column = 4 * (static_cast<int>(threadIdx.x) % 8);
-  const float* gate = kept + column / kTileRows * class_floats + column % kTileRows;
-  const float* up = gate + 2 * class_floats;
-  for (int first = 0; first < p.n_rows; first += kMatmulThreads / 8) {
-    const int token = first + static_cast<int>(threadIdx.x) / 8;
-    float4 v = make_float4(0, 0, 0, 0);
+/// The block of 32 columns of activations of a run of four row tiles; their sums are `slot_floats`
+/// apart. `thread` of `threads` (whole warps).
+__device__ __forceinline__ void write_swiglu(const MatmulParams& p, int run, const float* sums,
+                                             int slot_floats, int class_floats, int thread,
+                                             int threads) {
+  const int column = 4 * (thread % 8);
+  const float* gate = sums + column / kTileRows * slot_floats;
+  const float* up = gate + 2 * slot_floats;
+  for (int first = 0; first < p.n_rows; first += threads / 8) {
+    const int token = first + thread / 8;
+    float v[4] = {};
     if (token < p.n_rows) {
-      const float4 g = *reinterpret_cast<const float4*>(gate + token * kTileRows);
-      const float4 u = *reinterpret_cast<const float4*>(up + token * kTileRows);
-      v = make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
-                      silu_mul(g.w, u.w));
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int i = token * kTileRows + column % kTileRows + j;
+        v[j] = silu_mul(total(p, gate, class_floats, i), total(p, up, class_floats, i));
+      }
     }
-    p.out.write(token, int64_t{32} * (row_tile / 4) + column, v, token < p.n_rows);
+    p.out.write(token, int64_t{32} * run + column, make_float4(v[0], v[1], v[2], v[3]),
+                token < p.n_rows);
   }
 }
 
@@ -231,14 +239,16 @@ __device__ __forceinline__ void pad_swiglu(const MatmulParams& p) {
   }
 }
 
-/// Sums of a row tile in shared memory: [2 buffers if kGroups is 1, else 1][class][token][16 rows].
+/// Sums of row tiles in shared memory: [slot][class][token][16 rows]. With more than 8 rows of x
+/// there is room for one run of row tiles, and the block waits for its sums to be written.
 template <int T, int kGroups>
-constexpr int partial_floats() {
+constexpr int slot_floats() {
   return kMatmulWarps * kTileRows * T * kGroups;
 }
-template <int kGroups>
-constexpr int partial_buffers() {
-  return kGroups == 1 ? 2 : 1;
+template <int T, int kGroups>
+__host__ __device__ constexpr int sum_slots(bool swiglu) {
+  if (kGroups > 1) return swiglu ? 4 : 1;
+  return T == 8 ? 4 : kMaxSumSlots;
 }
 
 template <class Weights, int T, int kGroups>
@@ -248,7 +258,9 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
   extern __shared__ __align__(128) uint8_t shared[];
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   auto* barriers = reinterpret_cast<uint64_t*>(shared);
-  auto* partials = reinterpret_cast<float*>(shared + kBarrierBytes);
+  uint64_t* sums_done = barriers + kMatmulWarps * kMaxStages;
+  uint64_t* sums_free = sums_done + kMaxSumSlots;
+  auto* slots = reinterpret_cast<float*>(shared + kBarrierBytes);
   const int x_tile_bytes = p.groups * p.group_bytes;
   const bool streamed = kGroups == 1 && p.x_place == XPlace::kStreamed;
 
@@ -275,6 +287,13 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
       ring.skip();
     }
   }
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kMaxSumSlots; ++i) {
+      barrier_init(sums_done + i, kMatmulWarps);
+      barrier_init(sums_free + i, 1);
+    }
+  }
+  __syncthreads();
   pdl_wait();
   if (WeightRing::kLateCopies && streamed) {
     ItemCursor late = reading;
@@ -289,7 +308,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
       RowWriter writer = {{.cols = p.cols}, {T, 1}};
       Weights::place(writer.out, shared + p.x_offset);
       for (int row = 0; row < p.n_rows; ++row) {
-        write_row(p.floats.x, p.floats.norm, p.floats.eps, row, writer, partials);
+        write_row(p.floats.x, p.floats.norm, p.floats.eps, row, writer, slots);
       }
       __syncthreads();
     }
@@ -302,57 +321,83 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
     __syncthreads();
   }
 
-  int buffer = 0;
-  for (int row_tile = static_cast<int>(blockIdx.x) * run_length(p); row_tile < p.row_tiles;
-       row_tile = next_row_tile(p, row_tile)) {
-    float* partial = partials + buffer * partial_floats<T, kGroups>();
-    if (reading.row_tile == row_tile) {
-      float sums[kGroups][4] = {};
-      const int item_class = reading.k;
-      do {
-        const uint8_t* slot = ring.read();
-        if constexpr (kGroups == 1) {
-          const uint8_t* x =
-              streamed ? slot + p.slot_x : shared + p.x_offset + reading.k * x_tile_bytes;
-          Weights::template multiply<T, kGroups>(p, reading, slot, x, lane, sums);
-        } else {
-          Weights::template multiply<T, kGroups>(
-              p, reading, slot, p.x + int64_t{reading.k} * x_tile_bytes, lane, sums);
-        }
-        if (writing.valid(p)) {
-          fill(writing, true);
-          writing.advance(p);
-        } else {
-          ring.skip();
-        }
-        reading.advance(p);
-      } while (reading.row_tile == row_tile);
+  constexpr int kSlotFloats = slot_floats<T, kGroups>();
+  constexpr int kClassFloats = kSlotFloats / kMatmulWarps;
+  const int n_slots = sum_slots<T, kGroups>(p.swiglu);
+  const int run = run_length(p);
+  int slot = 0;        // of the row tile
+  uint32_t round = 0;  // how often slots were used up, modulo 2
+  int writer = 0;      // the warp that writes this run
+  int row_tile = static_cast<int>(blockIdx.x) * run;
+  for (; row_tile < p.row_tiles; row_tile = next_row_tile(p, row_tile)) {
+    float sums[kGroups][4] = {};
+    const int item_class = reading.k;
+    const bool mine = reading.row_tile == row_tile;
+    while (reading.row_tile == row_tile) {
+      const uint8_t* weights = ring.read();
+      if constexpr (kGroups == 1) {
+        const uint8_t* x =
+            streamed ? weights + p.slot_x : shared + p.x_offset + reading.k * x_tile_bytes;
+        Weights::template multiply<T, kGroups>(p, reading, weights, x, lane, sums);
+      } else {
+        Weights::template multiply<T, kGroups>(p, reading, weights,
+                                               p.x + int64_t{reading.k} * x_tile_bytes, lane, sums);
+      }
+      if (writing.valid(p)) {
+        fill(writing, true);
+        writing.advance(p);
+      } else {
+        ring.skip();
+      }
+      reading.advance(p);
+    }
 
-      const int g = lane >> 2, t = lane & 3;
-      if (t < (T + 1) / 2) {
-        float* to = partial + item_class * kTileRows * T * kGroups;
+    // The slot is free when the row tile n_slots ago was written: the first time it is.
+    barrier_wait(sums_free + slot, round ^ 1U);
+    const int g = lane >> 2, t = lane & 3;
+    if (mine && t < (T + 1) / 2) {
+      float* to = slots + slot * kSlotFloats + item_class * kClassFloats;
 #pragma unroll
-        for (int n = 0; n < kGroups; ++n) {
+      for (int n = 0; n < kGroups; ++n) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            if (T == 1 && i % 2 == 1) continue;
-            to[(n * T + 2 * t + i % 2) * kTileRows + g + 8 * (i / 2)] = sums[n][i];
-          }
+        for (int i = 0; i < 4; ++i) {
+          if (T == 1 && i % 2 == 1) continue;
+          to[(n * T + 2 * t + i % 2) * kTileRows + g + 8 * (i / 2)] = sums[n][i];
         }
       }
     }
-    __syncthreads();
-    constexpr int kClassFloats = kTileRows * T * kGroups;
-    if (p.swiglu) {
-      write_swiglu(p, row_tile, partial, kClassFloats,
-                   partials + partial_buffers<kGroups>() * partial_floats<T, kGroups>());
-    } else {
-      write_row_tile(p, row_tile, partial, kClassFloats);
+    __syncwarp();
+    if (lane == 0) barrier_arrive(sums_done + slot);
+
+    const bool last_of_run = !p.swiglu || row_tile % 4 == 3;
+    if (last_of_run) {
+      // A run's slots are adjacent: n_slots is a multiple of its length.
+      const int first = slot + 1 - run;
+      const bool whole_block = kGroups > 1;
+      if (whole_block || warp == writer) {
+        for (int s = first; s <= slot; ++s) barrier_wait(sums_done + s, round);
+        const int thread = whole_block ? static_cast<int>(threadIdx.x) : lane;
+        const int threads = whole_block ? kMatmulThreads : 32;
+        const float* from = slots + first * kSlotFloats;
+        if (p.swiglu) {
+          write_swiglu(p, row_tile / 4, from, kSlotFloats, kClassFloats, thread, threads);
+        } else {
+          write_row_tile(p, row_tile, from, kClassFloats, thread, threads);
+        }
+        if (whole_block) {
+          __syncthreads();
+        } else {
+          __syncwarp();
+        }
+        if (thread == 0) {
+          for (int s = first; s <= slot; ++s) barrier_arrive(sums_free + s);
+        }
+      }
+      writer = writer + 1 == kMatmulWarps ? 0 : writer + 1;
     }
-    if constexpr (partial_buffers<kGroups>() == 2) {
-      buffer ^= 1;
-    } else {
-      __syncthreads();
+    if (++slot == n_slots) {
+      slot = 0;
+      round ^= 1U;
     }
   }
 }

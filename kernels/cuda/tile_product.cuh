@@ -110,10 +110,10 @@ __device__ __forceinline__ void multiply_tile(const uint8_t* tile, const uint8_t
             const uint2 b0 = masked(b_even, 2 * s), b1 = masked(b_even, 2 * s + 1);
             if constexpr (kHalfUnits) {
               Format::mma(even, even_a[s], b0.x);
-              Format::mma(even, odd_a[s], b1.x);
+              Format::mma(odd, odd_a[s], b1.x);
             } else {
               Format::mma(even, even_a[s], b0.x, b0.y);
-              Format::mma(even, odd_a[s], b1.x, b1.y);
+              Format::mma(odd, odd_a[s], b1.x, b1.y);
             }
           } else {
             const uint2 b0 = masked(b_even, s), b1 = masked(b_odd, s);
@@ -137,8 +137,9 @@ __device__ __forceinline__ void multiply_tile(const uint8_t* tile, const uint8_t
         for (int i = 0; i < 4; ++i) {
           const int h = i / 2, e = i % 2;
           if (T == 1 && e == 1) continue;
-          const int d0 = T == 1 ? even[2 * h] : even[i];
-          const int d1 = T == 1 ? even[2 * h + 1] : odd[i];
+          // Of one token, columns are units of both kinds: each is zero in the other's accumulator.
+          const int d0 = T == 1 ? even[2 * h] + odd[2 * h] : even[i];
+          const int d1 = T == 1 ? even[2 * h + 1] + odd[2 * h + 1] : odd[i];
           const float p0 = __fmul_rn(x0.scale[e], static_cast<float>(d0));
           const float p1 = __fmul_rn(x1.scale[e], static_cast<float>(d1));
           float u = __fmaf_rn(f.scale_odd[h], p1, __fmul_rn(f.scale_even[h], p0));

@@ -22,6 +22,8 @@ cuda::DeviceBuffer to_device(const std::vector<T>& host, size_t n = 0) {
   REQUIRE(cudaMemset(buffer->data(), 0xFF, count * sizeof(T)) == cudaSuccess);
   REQUIRE(cudaMemcpy(buffer->data(), host.data(), host.size() * sizeof(T),
                      cudaMemcpyHostToDevice) == cudaSuccess);
+  // A fill of device memory may still run, and other streams do not wait for it.
+  REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
   return std::move(*buffer);
 }
 
