@@ -52,17 +52,22 @@ void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
     p.stages =
         static_cast<int>(std::min<int64_t>(left / (kMatmulWarps * p.slot_bytes), kMaxStages));
   };
+  const int64_t two_stages = 2 * kMatmulWarps * weight_bytes;
+  const int64_t two_stages_of_x = 2 * kMatmulWarps * x_tile_bytes;
+  const int resident_limit =
+      kGroups == 1 ? std::min(kSharedBudget, limits.shared_bytes) : limits.shared_bytes;
+  const int64_t least_ring = kGroups == 1 ? kLeastRingBytes : two_stages;
   if (p.x_place == XPlace::kFloats) {
     plan(fixed + x_bytes);
-  } else if (kGroups > 1) {
-    p.x_place = XPlace::kGlobal;
-    plan(fixed);
-  } else if (fixed + x_bytes + kLeastRingBytes <= std::min(kSharedBudget, limits.shared_bytes)) {
+  } else if (fixed + x_bytes + least_ring <= resident_limit) {
     p.x_place = XPlace::kResident;
     plan(fixed + x_bytes);
-  } else {
+  } else if (kGroups == 1 || fixed + two_stages + two_stages_of_x <= limits.shared_bytes) {
     p.x_place = XPlace::kStreamed;
     p.slot_bytes = weight_bytes + x_tile_bytes;
+    plan(fixed);
+  } else {
+    p.x_place = XPlace::kGlobal;
     plan(fixed);
   }
   shared += p.stages * kMatmulWarps * p.slot_bytes;

@@ -17,7 +17,8 @@
 // of the result, which are a block of quantised activations.
 //
 // Activations are in shared memory: all of them if they are small, else each item's part comes
-// through the ring with the weights. For more than 8 rows of x they are read through the L1 cache.
+// through the ring with the weights. What does not fit either way (many rows of x) is read through
+// the L1 cache.
 #pragma once
 
 #include "kernels/cuda/launch.h"
@@ -262,7 +263,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
   uint64_t* sums_free = sums_done + kMaxSumSlots;
   auto* slots = reinterpret_cast<float*>(shared + kBarrierBytes);
   const int x_tile_bytes = p.groups * p.group_bytes;
-  const bool streamed = kGroups == 1 && p.x_place == XPlace::kStreamed;
+  const bool streamed = p.x_place == XPlace::kStreamed;
 
   WeightRing ring(shared + p.ring_offset + warp * p.stages * p.slot_bytes,
                   barriers + warp * kMaxStages, p.slot_bytes, p.stages, lane);
@@ -313,7 +314,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
       __syncthreads();
     }
   }
-  if (kGroups == 1 && p.x_place == XPlace::kResident) {
+  if (p.x_place == XPlace::kResident) {
     for (int i = 16 * static_cast<int>(threadIdx.x); i < p.k_tiles * x_tile_bytes;
          i += 16 * kMatmulThreads) {
       *reinterpret_cast<uint4*>(shared + p.x_offset + i) = load16(p.x + i);
@@ -335,13 +336,13 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
     const bool mine = reading.row_tile == row_tile;
     while (reading.row_tile == row_tile) {
       const uint8_t* weights = ring.read();
-      if constexpr (kGroups == 1) {
+      if (kGroups > 1 && p.x_place == XPlace::kGlobal) {
+        const uint8_t* x = p.x + int64_t{reading.k} * x_tile_bytes;
+        Weights::template multiply<T, kGroups>(p, reading, weights, x, lane, sums);
+      } else {
         const uint8_t* x =
             streamed ? weights + p.slot_x : shared + p.x_offset + reading.k * x_tile_bytes;
         Weights::template multiply<T, kGroups>(p, reading, weights, x, lane, sums);
-      } else {
-        Weights::template multiply<T, kGroups>(p, reading, weights,
-                                               p.x + int64_t{reading.k} * x_tile_bytes, lane, sums);
       }
       if (writing.valid(p)) {
         fill(writing, true);
