@@ -9,6 +9,8 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "engine/scheduler.h"
@@ -119,7 +121,16 @@ class Editor {
   explicit Editor(uint32_t seed) : random_(seed) {}
 
   void edit() {
-    switch (below(10)) {
+    const size_t what = below(11);
+    if (what == 10) {  // undo, a few edits at once
+      for (size_t n = 1 + below(3); n > 0 && !undo_.empty(); --n) {
+        std::tie(text_, cursor_) = undo_.back();
+        undo_.pop_back();
+      }
+      return;
+    }
+    undo_.emplace_back(text_, cursor_);
+    switch (what) {
       case 0:
         text_.insert(cursor_, "\n");
         ++cursor_;
@@ -139,7 +150,9 @@ class Editor {
   }
   /// Accepts some of a suggestion.
   void accept(const std::string& suggestion) {
-    if (below(4) == 0) insert(suggestion.substr(0, below(suggestion.size() + 1)));
+    if (below(4) != 0) return;
+    undo_.emplace_back(text_, cursor_);
+    insert(suggestion.substr(0, below(suggestion.size() + 1)));
   }
 
   Prompt prompt() const {
@@ -165,6 +178,7 @@ class Editor {
   std::mt19937 random_;
   std::string text_ = "def main(args):\n    for name in args:\n        print(name)\n    return 0\n";
   size_t cursor_ = 30;
+  std::vector<std::pair<std::string, size_t>> undo_;
 };
 
 struct Reuse {
