@@ -293,6 +293,85 @@ TEST_CASE("other shapes: one head, odd sizes, no grouping, windows, scaled rope,
   compare_with_reference({.arch = "llama", .linear_scaling = 4}, kTolerance);
 }
 
+TEST_CASE("hybrids of other shapes: a recurrent last layer, odd sizes, long convolutions") {
+  compare_with_reference({.arch = "qwen35"}, kTolerance);
+  compare_with_reference({.arch = "qwen35", .layers = 3}, kTolerance);
+  compare_with_reference({.arch = "qwen35", .layers = 2, .interval = 5}, kTolerance);  // all
+  compare_with_reference({.arch = "qwen35", .layers = 2, .interval = 1}, kTolerance);  // none
+  compare_with_reference({.arch = "qwen35",
+                          .hidden = 20,
+                          .head_dim = 6,
+                          .ff = 7,
+                          .rotary_dim = 2,
+                          .k_heads = 3,
+                          .v_heads = 3,
+                          .k_dim = 5,
+                          .v_dim = 9,
+                          .conv_kernel = 7},
+                         kTolerance);
+  compare_with_reference(
+      {.arch = "qwen35", .k_heads = 1, .v_heads = 5, .k_dim = 7, .v_dim = 70, .conv_kernel = 2},
+      kTolerance);
+}
+
+TEST_CASE("a state taken back is that of a cold run, wherever passes and checkpoints fall") {
+  const auto bytes = random_model({.arch = "qwen35", .layers = 4}, 9);
+  auto file = GgufFile::parse(bytes, "random");
+  REQUIRE(file.ok());
+  Model model = load(std::move(*file), 16);
+  Backend& backend = *model.backend;
+  REQUIRE(backend.state().n_slots >= 3);
+  std::vector<TokenId> tokens(100);
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<TokenId>(i * 17 % 60);
+  const std::span<const TokenId> all(tokens);
+  const auto whole = Feeder(backend, pages_from(0, 7)).feed(tokens);
+
+  // Two sequences in one pass, one of which leaves checkpoints in its midst and at its end.
+  const std::vector<StateSave> saves = {{1, 3}, {2, 0}, {40, 1}, {60, 2}};
+  Feeder a(backend, pages_from(10, 7), 1);
+  Feeder b(backend, pages_from(20, 7), 2);
+  StepInput batch[2] = {b.next(all.first(33)), a.next(all.first(60))};
+  batch[0].samples = {};
+  batch[1].samples = {};
+  batch[1].saves = saves;
+  REQUIRE(backend.forward(batch, {}).ok());
+  backend.save_state(2, 4);
+  for (const auto& [checkpoint, first] :
+       {std::pair{3, 1}, {0, 2}, {1, 40}, {2, 60}, {4, 33}, {1, 40}}) {
+    CAPTURE(first);
+    backend.restore_state(checkpoint, 0);
+    const std::vector<int32_t> pages = pages_from(checkpoint == 4 ? 20 : 10, 7);
+    const SampleSpec sample;
+    StepInput rest;
+    rest.tokens = all.subspan(static_cast<size_t>(first));
+    rest.first = first;
+    rest.pages = pages;
+    rest.samples = {&sample, 1};
+    Sampled sampled;
+    REQUIRE(backend.forward({&rest, 1}, {&sampled, 1}).ok());
+    CHECK(worst_difference(backend.logits(0), whole.back()) < 1e-3);
+  }
+
+  // Impossible states are refused.
+  const auto refused = [&](int32_t slot, std::vector<StateSave> wrong) {
+    StepInput input;
+    const std::vector<int32_t> pages = {0};
+    input.tokens = all.first(4);
+    input.pages = pages;
+    input.slot = slot;
+    input.saves = wrong;
+    return !backend.forward({&input, 1}, {}).ok();
+  };
+  CHECK(refused(-1, {}));
+  CHECK(refused(backend.state().n_slots, {}));
+  CHECK(refused(0, {{0, 0}}));
+  CHECK(refused(0, {{5, 0}}));
+  CHECK(refused(0, {{3, 0}, {3, 1}}));
+  CHECK(refused(0, {{1, -1}}));
+  CHECK(refused(0, {{1, backend.state().n_checkpoints}}));
+  CHECK_FALSE(refused(0, {{4, 0}}));
+}
+
 TEST_CASE("every weight format") {
   for (const DType type : {DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K,
                            DType::kQ5_K, DType::kQ6_K}) {
@@ -301,6 +380,19 @@ TEST_CASE("every weight format") {
     compare_with_reference(
         {.type = type, .hidden = 256, .heads = 4, .kv_heads = 2, .head_dim = 64, .ff = 512},
         exact ? 0.03 : 0.15);
+    compare_with_reference({.arch = "qwen35",
+                            .type = type,
+                            .hidden = 256,
+                            .heads = 4,
+                            .kv_heads = 2,
+                            .head_dim = 64,
+                            .ff = 512,
+                            .rotary_dim = 16,
+                            .k_heads = 2,
+                            .v_heads = 4,
+                            .k_dim = 64,
+                            .v_dim = 64},
+                           exact ? 0.03 : 0.15);
   }
 }
 
@@ -321,6 +413,35 @@ TEST_CASE("a missing or misshapen tensor is named") {
     REQUIRE_FALSE(spec.ok());
     CHECK(spec.error().message.find("'" + name + "' has shape") != std::string::npos);
   }
+}
+
+TEST_CASE("hybrids: a missing tensor, impossible sizes and experts are named") {
+  const Shape shape{.arch = "qwen35"};
+  const auto message = [](const std::vector<std::byte>& bytes) {
+    auto file = GgufFile::parse(bytes, "m");
+    REQUIRE(file.ok());
+    const auto spec = read_model_spec(**file);
+    return spec.ok() ? std::string() : spec.error().message;
+  };
+  const auto says = [&](const Shape& wrong, const char* what) {
+    return message(random_model(wrong, 1)).find(what) != std::string::npos;
+  };
+  CHECK(message(random_model(shape, 1)).empty());
+  for (const std::string name : {"blk.0.ssm_conv1d.weight", "blk.0.ssm_a", "blk.0.attn_qkv.weight",
+                                 "blk.1.attn_q.weight", "blk.0.ssm_out.weight"}) {
+    CHECK(message(random_model(shape, 1, name)).find("'" + name + "' is missing") !=
+          std::string::npos);
+  }
+  CHECK(says({.arch = "qwen35", .k_heads = 3}, "value heads do not divide"));
+  CHECK(says({.arch = "qwen35", .conv_kernel = 1}, "ssm.conv_kernel"));
+  CHECK(says({.arch = "qwen35", .rotary_dim = 3}, "rope turns 3"));
+  test::GgufWriter experts;
+  experts.add_string("general.architecture", "qwen35moe");
+  for (const char* key : {"block_count", "context_length", "embedding_length"}) {
+    experts.add_u32(std::string("qwen35moe.") + key, 8);
+  }
+  experts.add_u32("qwen35moe.expert_count", 256);
+  CHECK(message(experts.bytes()).find("mixture-of-experts") != std::string::npos);
 }
 
 TEST_CASE("a KV budget that is too small says what is needed") {

@@ -25,6 +25,14 @@ struct Shape {
   double linear_scaling = 0;
   bool tied = true;
   int context = 256;
+  // Of arch "qwen35".
+  int interval = 2;  // every so manieth layer is attention, the others Gated DeltaNet
+  int rotary_dim = 4;
+  int k_heads = 2;
+  int v_heads = 4;
+  int k_dim = 16;
+  int v_dim = 16;
+  int conv_kernel = 4;
   std::function<DType(const std::string& name)> type_of = {};  // of matrices, instead of `type`
 };
 
@@ -57,6 +65,16 @@ inline std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
     writer.add_string(shape.arch + ".rope.scaling.type", "linear");
     writer.add_f32(shape.arch + ".rope.scaling.factor", static_cast<float>(shape.linear_scaling));
   }
+  const bool hybrid = shape.arch == "qwen35";
+  if (hybrid) {
+    u32("rope.dimension_count", shape.rotary_dim);
+    u32("full_attention_interval", shape.interval);
+    u32("ssm.conv_kernel", shape.conv_kernel);
+    u32("ssm.state_size", shape.k_dim);
+    u32("ssm.group_count", shape.k_heads);
+    u32("ssm.time_step_rank", shape.v_heads);
+    u32("ssm.inner_size", shape.v_heads * shape.v_dim);
+  }
   const auto matrix = [&](const std::string& name, int rows, int cols) {
     if (name == without) return;
     if (name == misshapen) rows += 1;
@@ -68,6 +86,25 @@ inline std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
     if (name == misshapen) n += 1;
     writer.add_matrix(name, DType::kF32, 1, n, values(n, 0.2F, centre));
   };
+  const auto delta_net = [&](const std::string& blk) {
+    const int channels = 2 * shape.k_heads * shape.k_dim + shape.v_heads * shape.v_dim;
+    matrix(blk + "attn_qkv.weight", channels, shape.hidden);
+    matrix(blk + "attn_gate.weight", shape.v_heads * shape.v_dim, shape.hidden);
+    matrix(blk + "ssm_alpha.weight", shape.v_heads, shape.hidden);
+    matrix(blk + "ssm_beta.weight", shape.v_heads, shape.hidden);
+    if (blk + "ssm_conv1d.weight" != without) {
+      writer.add_matrix(blk + "ssm_conv1d.weight", DType::kF32, channels, shape.conv_kernel,
+                        values(channels * shape.conv_kernel, 0.5F));
+    }
+    std::vector<float> decay = values(shape.v_heads, 1.5F, -2);  // from short to long memories
+    for (float& d : decay) d = -std::exp(d);
+    if (blk + "ssm_a" != without) {
+      writer.add_matrix(blk + "ssm_a", DType::kF32, 1, shape.v_heads, decay);
+    }
+    vector(blk + "ssm_dt.bias", shape.v_heads, 0);
+    vector(blk + "ssm_norm.weight", shape.v_dim, 1);
+    matrix(blk + "ssm_out.weight", shape.hidden, shape.v_heads * shape.v_dim);
+  };
   matrix("token_embd.weight", shape.vocab, shape.hidden);
   if (!shape.tied) matrix("output.weight", shape.vocab, shape.hidden);
   vector("output_norm.weight", shape.hidden, 1);
@@ -76,11 +113,19 @@ inline std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
   for (int layer = 0; layer < shape.layers; ++layer) {
     const std::string blk = "blk." + std::to_string(layer) + ".";
     vector(blk + "attn_norm.weight", shape.hidden, 1);
-    vector(blk + "ffn_norm.weight", shape.hidden, 1);
-    matrix(blk + "attn_q.weight", q_dim, shape.hidden);
-    matrix(blk + "attn_k.weight", kv_dim, shape.hidden);
-    matrix(blk + "attn_v.weight", kv_dim, shape.hidden);
-    matrix(blk + "attn_output.weight", shape.hidden, q_dim);
+    vector(blk + (hybrid ? "post_attention_norm.weight" : "ffn_norm.weight"), shape.hidden, 1);
+    if (hybrid && (layer + 1) % shape.interval != 0) {
+      delta_net(blk);
+    } else {
+      matrix(blk + "attn_q.weight", hybrid ? 2 * q_dim : q_dim, shape.hidden);
+      matrix(blk + "attn_k.weight", kv_dim, shape.hidden);
+      matrix(blk + "attn_v.weight", kv_dim, shape.hidden);
+      matrix(blk + "attn_output.weight", shape.hidden, q_dim);
+      if (hybrid) {
+        vector(blk + "attn_q_norm.weight", shape.head_dim, 1);
+        vector(blk + "attn_k_norm.weight", shape.head_dim, 1);
+      }
+    }
     if (shape.arch == "qwen2") {
       vector(blk + "attn_q.bias", q_dim, 0);
       vector(blk + "attn_k.bias", kv_dim, 0);
