@@ -4,14 +4,31 @@
 // A query row of the kernel is a pair (token, query head of the KV head's group), token-major: all
 // heads of a group read a key once. kWarpsM warps have 16 kMTiles rows each; kWarpsN warps share
 // the keys of every tile among them. When the keys are split over blocks, each leaves its
-// normalised output (half) with its maximum and sum in the workspace, and the block that arrives
-// last joins them in the order of the splits: the result does not depend on timing.
+// normalised output (half) with its maximum and sum in the workspace. The block that arrives last,
+// or for more rows a second kernel, joins them in the order of the splits: the result does not
+// depend on timing.
 #pragma once
 
+#include "kernels/cuda/attention_join.cuh"
 #include "kernels/cuda/attention_output.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace fimd::cuda::attention_detail {
+
+/// Whether this block is the last of its unit to have stored its part; resets the count.
+__device__ inline bool arrives_last(const KernelArgs& args, const Work& work) {
+  __threadfence();
+  __syncthreads();
+  bool last = false;
+  if (threadIdx.x == 0) {
+    const unsigned arrived = atomicAdd(args.counters + work.unit, 1U);
+    last = arrived == static_cast<unsigned>(work.n_active) - 1;
+    if (last) args.counters[work.unit] = 0;  // for the next call
+  }
+  last = __syncthreads_or(last) != 0;
+  if (last) __threadfence();
+  return last;
+}
 
 template <class C>
 __global__ void __launch_bounds__(C::kThreads)
@@ -25,7 +42,7 @@ __global__ void __launch_bounds__(C::kThreads)
   // Few rows: tiles of keys older than this step are fetched while rope_append runs (see there).
   if constexpr (!C::kQueryInRegisters) pdl_wait();
   Work work;
-  if (!find_work<C>(args, work)) {
+  if (!find_work(args, static_cast<int>(blockIdx.x), work)) {
     pdl_wait();
     return;
   }
@@ -184,7 +201,10 @@ __global__ void __launch_bounds__(C::kThreads)
 #pragma unroll
   for (int m = 0; m < C::kMTiles; ++m) states[m].finish();
   store_rows<C>(args, work, states, o, shared);
-  if (work.n_active > 1) join_splits<C>(args, work, shared);
+  if constexpr (C::kJoins) {
+    if (work.n_active == 1 || !arrives_last(args, work)) return;
+    join_rows<C::kDim, C::kThreads>(args, work, 0, work.n_pairs, reinterpret_cast<float*>(shared));
+  }
 }
 
 }  // namespace fimd::cuda::attention_detail

@@ -8,11 +8,13 @@ namespace fimd::cuda {
 
 namespace attention_detail {
 
-constexpr int kBlocksPerProcessor = 2;
+constexpr int kBlocksPerProcessor = 1;
 constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxUnits;
 constexpr size_t kStateBytes = sizeof(float2) * kMaxPartialRows;
 
-void plan_blocks(KernelArgs& args, int tile_rows, int tile_keys) {
+void plan_blocks(KernelArgs& args) {
+  const int tile_rows = args.tile_rows;
+  const int tile_keys = args.tile_keys;
   const AttentionParams& p = args.params;
   int device = 0;
   int processors = 0;

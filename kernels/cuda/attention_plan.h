@@ -19,6 +19,8 @@ struct KernelArgs {
   RowGroups groups = {1, 1};  // of theirs
   int group = 1;              // query heads of a KV head
   int page_shift = 0;
+  int tile_rows = 16;
+  int tile_keys = 64;
   int m_tiles = 1;  // tiles of rows of the longest sequence
   int n_splits = 1;
   int split_keys = 0;
@@ -27,8 +29,8 @@ struct KernelArgs {
   __half* partials = nullptr;    // (kMaxPartialRows, head_dim)
 };
 
-/// Fills in the tiles and splits for tiles of `tile_rows` rows and `tile_keys` keys.
-void plan_blocks(KernelArgs& args, int tile_rows, int tile_keys);
+/// Fills in the number of tiles and splits from tile_rows and tile_keys.
+void plan_blocks(KernelArgs& args);
 
 /// At most 16 rows to a KV head in every sequence.
 void launch_decode(KernelArgs& args, cudaStream_t stream);
@@ -36,5 +38,7 @@ void launch_decode(KernelArgs& args, cudaStream_t stream);
 void launch_verify(KernelArgs& args, cudaStream_t stream);
 /// Any number.
 void launch_prefill(KernelArgs& args, cudaStream_t stream);
+/// Joins the splits behind one of these, unless its blocks did.
+void launch_join(const KernelArgs& args, cudaStream_t stream);
 
 }  // namespace fimd::cuda::attention_detail

@@ -242,7 +242,9 @@ __device__ void draw_from_best(const Draw& draw, const Part& whole, Shared& shar
   if (thread == 0) shared.chosen[0] = shared.chosen[1] = kCapacity;
   __syncthreads();
 
-  int64_t kept = cuts ? row.top_k : n;
+  // What is 32 units below the top weighs nothing: all that matters is gathered.
+  const int64_t last_kept = shared.cut == kBins ? n_best : n;
+  int64_t kept = min(cuts ? static_cast<int64_t>(row.top_k) : n, last_kept);
   bool decided = kept <= n_best || !cuts;
   if (cuts && decided) total = shared.reached[kept - 1];
   if (row.top_p < 1.0F) {

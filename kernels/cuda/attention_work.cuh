@@ -1,0 +1,127 @@
+// Blocks of the attention kernels: what each works on, and where its results go.
+#pragma once
+
+#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_plan.h"
+#include "kernels/cuda/quantize.cuh"
+
+namespace fimd::cuda::attention_detail {
+
+/// A column beyond those of any activations: RowWriter stores nothing there.
+constexpr int kNoColumn = 1 << 30;
+
+template <int kDim_, int kMTiles_, int kWarpsM_, int kWarpsN_, int kKeys_, int kStages_>
+struct Config {
+  static constexpr int kDim = kDim_;
+  static constexpr int kMTiles = kMTiles_;
+  static constexpr int kWarpsM = kWarpsM_;
+  static constexpr int kWarpsN = kWarpsN_;
+  static constexpr int kKeys = kKeys_;
+  static constexpr int kStages = kStages_;
+
+  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
+  static constexpr int kRows = 16 * kMTiles * kWarpsM;
+  static constexpr int kWarpKeys = kKeys / kWarpsN;
+  static constexpr bool kQueryInRegisters = kMTiles == 1 && kDim <= 128;
+  /// Few rows: the block that arrives last joins the splits. Else a kernel of its own does.
+  static constexpr bool kJoins = kRows <= 16;
+  static constexpr int kTileBytes = kKeys * Tile<kDim>::kRowBytes;
+  static constexpr int kQueryBytes = kQueryInRegisters ? 0 : kRows * Tile<kDim>::kRowBytes;
+  static constexpr int kSharedBytes = kStages * 2 * kTileBytes + kQueryBytes;
+  // Joining the warps (outputs, maxima and sums), and joining the splits (their weights).
+  static constexpr int kMergeBytes = kWarpsN * kRows * (kDim + 2) * 4;
+
+  static_assert(kWarpKeys % 16 == 0 && kStages >= 2);
+  static_assert(kTileBytes % 1024 == 0 || !Tile<kDim>::kSwizzled);
+  static_assert(kMergeBytes <= kSharedBytes);
+  static_assert(!kJoins || kMaxSplits * kRows * 4 <= kSharedBytes);
+};
+
+/// What a block works on.
+struct Work {
+  Sequence sequence;
+  int pair0;      // first row of the tile
+  int n_pairs;    // rows of the tile
+  int unit;       // (sequence, tile, KV head): what is joined
+  int key_begin;  // of this block's split
+  int key_end;
+  int n_active;  // splits that have keys
+};
+
+/// The tile and KV head by blockIdx.y and z. False if there is nothing to do: the sequence has
+/// fewer rows, or the split no keys.
+__device__ inline bool find_work(const KernelArgs& args, int split, Work& work) {
+  const AttentionParams& p = args.params;
+  const int index = static_cast<int>(blockIdx.z) / args.m_tiles;
+  // The last tiles have the most keys: they go first, for an even finish.
+  const int tile = args.m_tiles - 1 - static_cast<int>(blockIdx.z) % args.m_tiles;
+  work.sequence = p.sequences[index];
+  work.pair0 = tile * args.tile_rows;
+  work.n_pairs = min(work.sequence.n_rows * args.group - work.pair0, args.tile_rows);
+  if (work.n_pairs <= 0) return false;
+  work.unit = static_cast<int>(blockIdx.z * gridDim.y + blockIdx.y);
+  const int first = work.sequence.first + work.pair0 / args.group;
+  const int last = work.sequence.first + (work.pair0 + work.n_pairs - 1) / args.group;
+  const int from =
+      p.window > 0 ? max(0, first - p.window + 1) / args.tile_keys * args.tile_keys : 0;
+  const int splits = (last + 1 - from + args.split_keys - 1) / args.split_keys;
+  work.n_active = min(splits, args.n_splits);
+  if (split >= work.n_active) return false;
+  work.key_begin = from + split * args.split_keys;
+  // The last split takes what a sequence longer than planned has left.
+  work.key_end =
+      split == args.n_splits - 1 ? last + 1 : min(last + 1, work.key_begin + args.split_keys);
+  return true;
+}
+
+/// The q row of a pair of the block's tile.
+__device__ inline int64_t query_row(const KernelArgs& args, const Work& work, int pair) {
+  const int index = work.pair0 + pair;
+  const int token = work.sequence.row_begin + index / args.group;
+  const int head = static_cast<int>(blockIdx.y) * args.group + index % args.group;
+  return static_cast<int64_t>(token) * args.params.n_heads + head;
+}
+
+/// Where a split leaves its part of a row.
+__device__ inline int64_t partial_row(const KernelArgs& args, const Work& work, int split,
+                                      int row) {
+  return (static_cast<int64_t>(work.unit) * args.n_splits + split) * args.tile_rows + row;
+}
+
+/// Stores four outputs of a row, normalised: as float, and as what the next product reads. Whole
+/// warps call it together, eight lanes to 32 columns.
+template <int kDim>
+__device__ inline void store_output(const KernelArgs& args, const Work& work, int row, int column,
+                                    float4 value, bool wanted) {
+  const int64_t at = query_row(args, work, row);
+  if (args.params.out != nullptr && wanted) {
+    *reinterpret_cast<float4*>(args.params.out + at * kDim + column) = value;
+  }
+  if constexpr (kDim % 32 == 0) {
+    if (!args.quantizes) return;
+    const auto token = static_cast<int>(at / args.params.n_heads);
+    const auto head = static_cast<int>(at % args.params.n_heads);
+    const RowWriter writer = {args.params.activations, args.groups};
+    writer.write(token, wanted ? head * kDim + column : kNoColumn, value);
+  }
+}
+
+/// Zeros from the last column of the activations to the end of their last k tile: whoever has the
+/// last head of a row writes them.
+template <int kDim, int kThreads>
+__device__ inline void store_padding(const KernelArgs& args, const Work& work, int row_begin,
+                                     int n_rows) {
+  const int cols = args.params.n_heads * kDim;
+  if (!args.quantizes || cols % kTileCols == 0 || blockIdx.y + 1 != gridDim.y) return;
+  const RowWriter writer = {args.params.activations, args.groups};
+  for (int i = static_cast<int>(threadIdx.x) / 32; i < n_rows; i += kThreads / 32) {
+    const int64_t at = query_row(args, work, row_begin + i);
+    if (at % args.params.n_heads != args.params.n_heads - 1) continue;
+    for (int column = 0; column < kTileCols; column += 128) {
+      writer.write(static_cast<int>(at / args.params.n_heads),
+                   cols + column + static_cast<int>(threadIdx.x) % 32 * 4, float4());
+    }
+  }
+}
+
+}  // namespace fimd::cuda::attention_detail
