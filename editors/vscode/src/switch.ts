@@ -1,7 +1,7 @@
 // Decides whether fimd runs in this window: it does unless it is off everywhere, or snoozed.
 import * as vscode from 'vscode';
 import type { Client } from './client';
-import { concernsDaemon, config, isEnabled } from './settings';
+import { concernsDaemon, isEnabled } from './settings';
 
 const minuteMs = 60_000;
 
@@ -49,18 +49,17 @@ export class Switch implements vscode.Disposable {
     await this.apply();
   }
 
+  /** Changes the setting; whoever switches on is not snoozed any more. */
+  async change(on: boolean, set: (on: boolean) => Promise<void>): Promise<void> {
+    if (on && this.snoozedMinutes > 0) await this.wake();
+    await set(on);
+  }
+
   /** Starts program and daemon anew. */
   async restart(): Promise<void> {
     if (this.snoozedMinutes > 0) await this.wake();
     else if (this.#isWanted()) await this.#client.restart(true);
     else void vscode.window.showInformationMessage('fimd is switched off.');
-  }
-
-  /** Switches on or off: for one language, or for all of the target. */
-  async set(on: boolean, target: vscode.ConfigurationTarget, languageId?: string): Promise<void> {
-    if (on && this.snoozedMinutes > 0) await this.wake();
-    const scope = languageId === undefined ? undefined : { languageId };
-    await config(scope).update('enable', on, target, languageId !== undefined);
   }
 
   dispose(): void {

@@ -1,8 +1,11 @@
 import * as vscode from 'vscode';
 import type { Client } from '../client';
+import { setAll, setLanguage } from '../enablement';
 import { isEnabled } from '../settings';
 import type { Switch } from '../switch';
 import { details, stateText } from './status';
+
+const { Global, Workspace } = vscode.ConfigurationTarget;
 
 interface Entry extends vscode.QuickPickItem {
   run?: () => unknown;
@@ -12,19 +15,18 @@ const command = (name: string) => () => vscode.commands.executeCommand(name);
 const separator = (label: string): Entry => ({ label, kind: vscode.QuickPickItemKind.Separator });
 
 function switches(toggle: Switch): Entry[] {
-  const entries: Entry[] = [];
-  const add = (where: string, on: boolean, target: vscode.ConfigurationTarget, language?: string) =>
-    entries.push({
-      label: `${on ? '$(circle-slash) Switch off' : '$(zap) Switch on'} ${where}`,
-      run: () => toggle.set(!on, target, language),
-    });
+  const entry = (where: string, on: boolean, set: (on: boolean) => Promise<void>): Entry => ({
+    label: `${on ? '$(circle-slash) Switch off' : '$(zap) Switch on'} ${where}`,
+    run: () => toggle.change(!on, set),
+  });
+  const entries = [entry('everywhere', isEnabled(), (on) => setAll(on, Global))];
+  if (vscode.workspace.workspaceFolders) {
+    entries.push(entry('in this workspace', isEnabled(), (on) => setAll(on, Workspace)));
+  }
   const document = vscode.window.activeTextEditor?.document;
-  const { Global, Workspace } = vscode.ConfigurationTarget;
-  add('everywhere', isEnabled(), Global);
-  if (vscode.workspace.workspaceFolders) add('in this workspace', isEnabled(), Workspace);
   if (document) {
     const id = document.languageId;
-    add(`for the language ${id}`, isEnabled(document), Global, id);
+    entries.push(entry(`for the language ${id}`, isEnabled(document), (on) => setLanguage(on, id)));
   }
   return entries;
 }
@@ -77,13 +79,12 @@ async function snooze(toggle: Switch): Promise<void> {
 
 /** The menu behind the status bar item, and its commands. */
 export function activate(context: vscode.ExtensionContext, client: Client, toggle: Switch): void {
-  const { Global } = vscode.ConfigurationTarget;
   const register = vscode.commands.registerCommand;
   context.subscriptions.push(
     register('fimd.menu', () => show(client, toggle)),
     register('fimd.restart', () => toggle.restart()),
     register('fimd.snooze', () => snooze(toggle)),
-    register('fimd.enable', () => toggle.set(true, Global)),
-    register('fimd.disable', () => toggle.set(false, Global)),
+    register('fimd.enable', () => toggle.change(true, (on) => setAll(on, Global))),
+    register('fimd.disable', () => toggle.change(false, (on) => setAll(on, Global))),
   );
 }
