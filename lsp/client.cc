@@ -35,6 +35,7 @@ struct Client::State {
   MessageFramer framer;
   std::map<int, json> answers;
   std::deque<std::pair<std::string, std::string>> notifications;  // method, parameters
+  Client::Listener listener;
 
   void take(const std::string& body) {
     auto message = parse_json(body);
@@ -48,6 +49,8 @@ struct Client::State {
       }
     } else if (id != message->end()) {
       (void)send(R"({"jsonrpc":"2.0","id":)" + dump_json(*id) + R"(,"result":null})");
+    } else if (listener) {
+      listener(method, dump_json(message->value("params", json())));
     } else {
       if (notifications.size() >= kMaxKept) notifications.pop_front();
       notifications.emplace_back(method, dump_json(message->value("params", json())));
@@ -139,6 +142,8 @@ Status Client::notify(std::string_view method, const std::string& params) {
   return state_->send(R"({"jsonrpc":"2.0","method":)" + quote_json(method) + R"(,"params":)" +
                       params + "}");
 }
+
+void Client::listen(Listener listener) { state_->listener = std::move(listener); }
 
 Status Client::wait_closed(int timeout_ms) {
   const Stopwatch watch;

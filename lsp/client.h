@@ -3,6 +3,7 @@
 // Owner: a command. Thread: one at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,6 +27,9 @@ class Client {
   /// notifications are kept for wait_notification (the oldest are dropped beyond 1000).
   Result<std::string> call(std::string_view method, const std::string& params, int timeout_ms);
   Status notify(std::string_view method, const std::string& params);
+  /// From now on notifications go there as they come (inside call), and none is kept.
+  using Listener = std::function<void(const std::string& method, const std::string& params)>;
+  void listen(Listener listener);
   /// The parameters of the next notification of that name; older ones are forgotten.
   Result<std::string> wait_notification(std::string_view method, int timeout_ms);
   /// Blocks until the server closed the connection.

@@ -129,9 +129,9 @@ class Session : public std::enable_shared_from_this<Session> {
   bool offers_commands() const;
   void bind_commands();
   void execute_command(ExecuteCommandParams params, Reply<RawJson> reply);
-  Result<CommandRequest> command_request(const CommandSpec& spec,
+  Result<CommandRequest> command_request(const CodeCommand& spec,
                                          const CommandParams& params) const;
-  void run_command(const CommandSpec& spec, const CommandParams& params,
+  void run_command(const CodeCommand& spec, const CommandParams& params,
                    const std::optional<RawJson>& work_done_token,
                    const std::shared_ptr<Reply<RawJson>>& reply);
   CodeActionList code_actions(const CodeActionParams& params) const;

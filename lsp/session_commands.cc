@@ -50,7 +50,7 @@ bool wanted(const std::optional<std::vector<std::string>>& only, std::string_vie
 
 std::vector<std::string> Session::command_names() {
   std::vector<std::string> names = {"fimd.accepted"};
-  for (const CommandSpec& spec : all_command_specs()) {
+  for (const CodeCommand& spec : all_code_commands()) {
     names.push_back(std::string(kPrefix) + std::string(spec.name));
   }
   return names;
@@ -80,8 +80,8 @@ void Session::execute_command(ExecuteCommandParams params, Reply<RawJson> reply)
     return reply({});
   }
   const std::string_view name = params.command;
-  const CommandSpec* spec =
-      name.starts_with(kPrefix) ? find_command_spec(name.substr(kPrefix.size())) : nullptr;
+  const CodeCommand* spec =
+      name.starts_with(kPrefix) ? find_code_command(name.substr(kPrefix.size())) : nullptr;
   if (spec == nullptr) {
     return reply.error(
         RpcError{rpc::kInvalidParams, "no command '" + params.command.substr(0, 200) + "'"});
@@ -107,7 +107,7 @@ void Session::execute_command(ExecuteCommandParams params, Reply<RawJson> reply)
   });
 }
 
-Result<CommandRequest> Session::command_request(const CommandSpec& spec,
+Result<CommandRequest> Session::command_request(const CodeCommand& spec,
                                                 const CommandParams& params) const {
   CommandRequest request;
   request.command = spec.name;
@@ -133,7 +133,7 @@ Result<CommandRequest> Session::command_request(const CommandSpec& spec,
   return request;
 }
 
-void Session::run_command(const CommandSpec& spec, const CommandParams& params,
+void Session::run_command(const CodeCommand& spec, const CommandParams& params,
                           const std::optional<RawJson>& work_done_token,
                           const std::shared_ptr<Reply<RawJson>>& reply) {
   const ModelState& model = host_->model();
@@ -235,7 +235,7 @@ CodeActionList Session::code_actions(const CodeActionParams& params) const {
   CommandParams where;
   where.uri = params.uri;
   where.range = params.range;
-  for (const CommandSpec& spec : all_command_specs()) {
+  for (const CodeCommand& spec : all_code_commands()) {
     const bool fixes = spec.kind == "quickfix";
     if (fixes ? params.diagnostics.empty() : params.automatic) continue;
     if (!wanted(params.only, spec.kind) || !command_available(spec, model.generator->info())) {
@@ -243,7 +243,7 @@ CodeActionList Session::code_actions(const CodeActionParams& params) const {
     }
     const auto request = command_request(spec, where);
     if (!request.ok()) return list;
-    const bool there = spec.answer == CommandSpec::Answer::kComment
+    const bool there = spec.answer == CodeCommand::Answer::kComment
                            ? doc_place(*request->document, request->begin, request->end).ok()
                            : command_lines(*request, nullptr).ok();
     if (!there) continue;

@@ -54,7 +54,7 @@ struct CommandTarget {
 };
 
 /// A row of the table.
-struct CommandSpec {
+struct CodeCommand {
   enum class Answer {
     kMarkdown,  // as the model writes it
     kCode,      // a code block that replaces the code in question
@@ -72,16 +72,16 @@ struct CommandSpec {
   std::string (*edit_title)(const CommandRequest& request, const CommandTarget& target) = nullptr;
 };
 
-std::span<const CommandSpec> all_command_specs();
+std::span<const CodeCommand> all_code_commands();
 /// Null if there is none of that name.
-const CommandSpec* find_command_spec(std::string_view name);
+const CodeCommand* find_code_command(std::string_view name);
 
 // One function per command; each lives in a file of its own name.
-CommandSpec explain_spec();
-CommandSpec refactor_spec();
-CommandSpec fix_spec();
-CommandSpec document_spec();
-CommandSpec review_spec();
+CodeCommand explain_spec();
+CodeCommand refactor_spec();
+CodeCommand fix_spec();
+CodeCommand document_spec();
+CodeCommand review_spec();
 
 /// "`name`" or "the code", to speak of it.
 std::string called(const CommandTarget& target);

@@ -152,7 +152,7 @@ Result<LineRange> command_lines(const CommandRequest& request, std::string* name
   return lines;
 }
 
-Result<CommandPrompt> CommandPromptBuilder::build(const CommandSpec& spec,
+Result<CommandPrompt> CommandPromptBuilder::build(const CodeCommand& spec,
                                                   const CommandRequest& request,
                                                   const CommandTarget& target,
                                                   const LineRange& lines,
@@ -164,7 +164,7 @@ Result<CommandPrompt> CommandPromptBuilder::build(const CommandSpec& spec,
   const ModelInfo& model = generator.info();
   const std::string original(text.substr(lines.begin, lines.end - lines.begin));
   const std::string code = redacted(original);
-  if (spec.answer == CommandSpec::Answer::kCode && code != with_unix_line_breaks(original)) {
+  if (spec.answer == CodeCommand::Answer::kCode && code != with_unix_line_breaks(original)) {
     return Error{ErrorCode::kUnsupported,
                  "the code holds what looks like a secret, which no model is shown; `" +
                      std::string(spec.name) + "` would lose it. Select code without it"};
@@ -177,7 +177,7 @@ Result<CommandPrompt> CommandPromptBuilder::build(const CommandSpec& spec,
   const bool cpu = model.backend.rfind("cpu", 0) == 0 || model.backend.empty();
   const size_t code_tokens = counter_(code);
   size_t reply = static_cast<size_t>(spec.max_tokens);
-  if (spec.answer == CommandSpec::Answer::kCode) {
+  if (spec.answer == CodeCommand::Answer::kCode) {
     reply = std::min(kMaxCodeAnswer, code_tokens + code_tokens / 2 + 256);
   } else {
     reply = std::min(reply, context / 3);

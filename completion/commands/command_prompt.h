@@ -41,7 +41,7 @@ class CommandPromptBuilder {
       : workspace_(workspace), gatherer_(gatherer) {}
 
   /// kResourceExhausted, with the numbers, if the code and the room for the answer are too much.
-  Result<CommandPrompt> build(const CommandSpec& spec, const CommandRequest& request,
+  Result<CommandPrompt> build(const CodeCommand& spec, const CommandRequest& request,
                               const CommandTarget& target, const LineRange& lines,
                               const Generator& generator, const ChatFormat& format,
                               bool with_snippets);

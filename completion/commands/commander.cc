@@ -85,7 +85,7 @@ class CommanderCore : public std::enable_shared_from_this<CommanderCore> {
  private:
   Status begin(const RunPtr& run) {
     const CommandRequest& request = run->request;
-    run->spec = find_command_spec(request.command);
+    run->spec = find_code_command(request.command);
     if (run->spec == nullptr) {
       return Error{ErrorCode::kInvalidArgument, "there is no command '" + request.command + "'"};
     }
@@ -139,7 +139,7 @@ class CommanderCore : public std::enable_shared_from_this<CommanderCore> {
   static Status find_code(Run* run) {
     const CommandRequest& request = run->request;
     CommandRequest of_lines = request;
-    if (run->spec->answer == CommandSpec::Answer::kComment) {
+    if (run->spec->answer == CodeCommand::Answer::kComment) {
       if (request.begin > request.end || request.end > request.document->text().size()) {
         return Error{ErrorCode::kInvalidArgument, "the range lies outside the document"};
       }
@@ -169,7 +169,7 @@ class CommanderCore : public std::enable_shared_from_this<CommanderCore> {
     params.stop_controls = format.stop_controls;
     params.heal = false;
     std::function<bool(std::string_view)> complete;
-    if (run->spec->answer == CommandSpec::Answer::kMarkdown) {
+    if (run->spec->answer == CodeCommand::Answer::kMarkdown) {
       params.sampling = {.temperature = kProseTemperature, .top_p = kProseTopP, .seed = 1};
       complete = [](std::string_view text) { return circling(text).has_value(); };
     } else {
@@ -355,9 +355,9 @@ std::unique_ptr<Commander> make_commander(GeneratorSource generator, Workspace* 
       std::move(generator), workspace, std::move(executor), std::move(options)));
 }
 
-bool command_available(const CommandSpec& spec, const ModelInfo& model) {
+bool command_available(const CodeCommand& spec, const ModelInfo& model) {
   if (choose_chat_format(model)) return true;
-  return spec.answer == CommandSpec::Answer::kComment && choose_fim_format(model).takes_suffix();
+  return spec.answer == CodeCommand::Answer::kComment && choose_fim_format(model).takes_suffix();
 }
 
 }  // namespace fimd

@@ -46,6 +46,6 @@ std::unique_ptr<Commander> make_commander(GeneratorSource generator, Workspace* 
                                           Executor executor, CompletionOptions options);
 
 /// Whether a command can run with a model at all, without trying.
-bool command_available(const CommandSpec& spec, const ModelInfo& model);
+bool command_available(const CodeCommand& spec, const ModelInfo& model);
 
 }  // namespace fimd

@@ -35,11 +35,11 @@ std::string edit_title(const CommandRequest&, const CommandTarget& target) {
 
 }  // namespace
 
-CommandSpec document_spec() {
+CodeCommand document_spec() {
   return {.name = "document",
           .title = "Write documentation",
           .kind = "refactor.rewrite",
-          .answer = CommandSpec::Answer::kComment,
+          .answer = CodeCommand::Answer::kComment,
           .max_tokens = 512,
           .task = task,
           .edit_title = edit_title};

@@ -16,7 +16,7 @@ std::string task(const CommandRequest& request, const CommandTarget& target) {
 
 }  // namespace
 
-CommandSpec explain_spec() {
+CodeCommand explain_spec() {
   return {.name = "explain", .title = "Explain this code", .kind = "", .task = task};
 }
 

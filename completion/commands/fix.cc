@@ -61,11 +61,11 @@ std::string edit_title(const CommandRequest& request, const CommandTarget& targe
 
 }  // namespace
 
-CommandSpec fix_spec() {
+CodeCommand fix_spec() {
   return {.name = "fix",
           .title = "Fix with fimd",
           .kind = "quickfix",
-          .answer = CommandSpec::Answer::kCode,
+          .answer = CodeCommand::Answer::kCode,
           .task = task,
           .edit_title = edit_title};
 }

@@ -17,11 +17,11 @@ std::string edit_title(const CommandRequest& request, const CommandTarget&) {
 
 }  // namespace
 
-CommandSpec refactor_spec() {
+CodeCommand refactor_spec() {
   return {.name = "refactor",
           .title = "Refactor …",
           .kind = "refactor.rewrite",
-          .answer = CommandSpec::Answer::kCode,
+          .answer = CodeCommand::Answer::kCode,
           .needs_instruction = true,
           .task = task,
           .edit_title = edit_title};

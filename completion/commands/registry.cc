@@ -6,14 +6,14 @@
 
 namespace fimd {
 
-std::span<const CommandSpec> all_command_specs() {
+std::span<const CodeCommand> all_code_commands() {
   static const std::array kSpecs = {explain_spec(), refactor_spec(), fix_spec(), document_spec(),
                                     review_spec()};
   return kSpecs;
 }
 
-const CommandSpec* find_command_spec(std::string_view name) {
-  for (const CommandSpec& spec : all_command_specs()) {
+const CodeCommand* find_code_command(std::string_view name) {
+  for (const CodeCommand& spec : all_code_commands()) {
     if (spec.name == name) return &spec;
   }
   return nullptr;

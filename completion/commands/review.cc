@@ -17,7 +17,7 @@ std::string task(const CommandRequest& request, const CommandTarget& target) {
 
 }  // namespace
 
-CommandSpec review_spec() {
+CodeCommand review_spec() {
   return {.name = "review", .title = "Review this code", .kind = "", .task = task};
 }
 

@@ -17,7 +17,7 @@ Result<CommandResult> answered(const Run& run) {
   CommandResult out;
   const Document& document = *run.request.document;
   switch (run.spec->answer) {
-    case CommandSpec::Answer::kMarkdown: {
+    case CodeCommand::Answer::kMarkdown: {
       const auto circle = circling(flow.text);
       const std::string_view text =
           without_thought(std::string_view(flow.text).substr(0, circle.value_or(flow.text.size())));
@@ -26,7 +26,7 @@ Result<CommandResult> answered(const Run& run) {
       out.truncated = truncated || circle.has_value();
       return out;
     }
-    case CommandSpec::Answer::kCode: {
+    case CodeCommand::Answer::kCode: {
       const std::string_view original =
           std::string_view(document.text())
               .substr(run.lines.begin, run.lines.end - run.lines.begin);
@@ -38,7 +38,7 @@ Result<CommandResult> answered(const Run& run) {
       out.end = run.lines.end;
       break;
     }
-    case CommandSpec::Answer::kComment: {
+    case CodeCommand::Answer::kComment: {
       const std::string_view text = without_thought(flow.text);
       const auto block = first_code_block(text);
       if (truncated && !(block && block->closed)) {

@@ -34,7 +34,7 @@ struct Run {
   CommandId id = 0;
   CommandRequest request;
   CommandEvents events;
-  const CommandSpec* spec = nullptr;
+  const CodeCommand* spec = nullptr;
   std::shared_ptr<Generator> generator;
   CommandTarget target;
   LineRange lines;                // kCode: what is replaced

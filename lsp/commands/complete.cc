@@ -1,15 +1,12 @@
 // `fimd complete FILE:LINE:COL`: one completion on the terminal.
-#include <charconv>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 
 #include "context/document.h"
 #include "lsp/commands/commands.h"
+#include "lsp/commands/source_file.h"
 #include "lsp/daemon_start.h"
 #include "lsp/json_text.h"
 #include "lsp/local_server.h"
@@ -19,10 +16,7 @@
 namespace fimd::lsp {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int kAnswerMs = 120000;  // a large model may have to be loaded first
-constexpr uintmax_t kMaxFileBytes = uintmax_t{16} << 20;
 
 struct Args {
   std::string place;
@@ -39,35 +33,20 @@ struct Place {
   std::optional<uint32_t> column;  // zero-based, in characters; absent: the end of the line
 };
 
-std::optional<uint32_t> positive(std::string_view text) {
-  uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value == 0) return std::nullopt;
-  return value;
-}
-
 // FILE:LINE:COL or FILE:LINE, both counted from 1. The file's own name may hold colons.
 std::optional<Place> parse_place(const std::string& text) {
   const size_t last = text.rfind(':');
   if (last == std::string::npos || last == 0) return std::nullopt;
-  const auto last_number = positive(std::string_view(text).substr(last + 1));
+  const auto last_number = positive_number(std::string_view(text).substr(last + 1));
   if (!last_number) return std::nullopt;
   const size_t middle = text.rfind(':', last - 1);
   if (middle != std::string::npos && middle > 0) {
-    if (const auto line = positive(std::string_view(text).substr(middle + 1, last - middle - 1))) {
+    if (const auto line =
+            positive_number(std::string_view(text).substr(middle + 1, last - middle - 1))) {
       return Place{text.substr(0, middle), *line - 1, *last_number - 1};
     }
   }
   return Place{text.substr(0, last), *last_number - 1, std::nullopt};
-}
-
-// The nearest folder above the file that holds a repository, else the file's own.
-std::string project_folder(const fs::path& file) {
-  std::error_code ignored;
-  for (fs::path dir = file.parent_path(); dir != dir.root_path(); dir = dir.parent_path()) {
-    if (fs::exists(dir / ".git", ignored)) return dir.string();
-  }
-  return file.parent_path().string();
 }
 
 Result<FimdCompleteParams> make_params(const Args& args) {
@@ -76,26 +55,16 @@ Result<FimdCompleteParams> make_params(const Args& args) {
     return Error{ErrorCode::kInvalidArgument,
                  "'" + args.place + "' is not FILE:LINE:COL (both counted from 1)"};
   }
-  std::error_code error;
-  const fs::path path = fs::absolute(place->path, error).lexically_normal();
-  const uintmax_t size = fs::file_size(path, error);
-  if (error) return Error{ErrorCode::kNotFound, path.string() + ": " + error.message()};
-  if (size > kMaxFileBytes) {
-    return Error{ErrorCode::kUnsupported, path.string() + " has more than 16 MiB"};
-  }
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (!in) return Error{ErrorCode::kIo, "cannot read " + path.string()};
+  FIMD_ASSIGN_OR_RETURN(const SourceFile file, read_source(place->path));
+  const DocumentPtr& document = file.document;
   FimdCompleteParams params;
-  params.path = path.string();
-  params.folder = project_folder(path);
+  params.path = file.path;
+  params.folder = file.folder;
   params.explain = args.explain;
   params.candidates = args.candidates;
-  const DocumentPtr document = Document::open(uri_of_path(params.path), "", 0, text.str());
-  params.text = document->text();  // valid UTF-8 now
+  params.text = document->text();  // valid UTF-8
   if (place->line >= document->line_count()) {
-    return Error{ErrorCode::kInvalidArgument, path.string() + " has " +
+    return Error{ErrorCode::kInvalidArgument, file.path + " has " +
                                                   std::to_string(document->line_count()) +
                                                   " lines, not " + std::to_string(place->line + 1)};
   }

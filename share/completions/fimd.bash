@@ -21,10 +21,12 @@ _fimd() {
   esac
   local words=--help
   case $command in
-    '') words='lsp daemon complete status stop doctor bench tokenize config --config --version --help' ;;
+    '') words='lsp daemon complete explain review refactor fix document status stop doctor bench tokenize config --config --version --help' ;;
     lsp) words='--in-process --stdio --help' ;;
     daemon) words='--socket --idle-timeout --help' ;;
     complete) words='--explain --json --candidates --model --in-process --help' ;;
+    explain | review) words='--json --model --in-process --help' ;;
+    refactor | fix | document) words='--write --json --model --in-process --help' ;;
     status) words='--json --help' ;;
     doctor) words='--plan --help' ;;
     bench) words='keystrokes prefill decode --lines --jumps --switches --plain --tokens --repeat --model --help' ;;
@@ -32,7 +34,7 @@ _fimd() {
     config) words='--check --help' ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
-  if [[ $cur != -* && $command == @(complete|tokenize|bench) ]]; then
+  if [[ $cur != -* && $command == @(complete|explain|review|refactor|fix|document|tokenize|bench) ]]; then
     compopt -o filenames 2>/dev/null
     local files
     mapfile -t files < <(compgen -f -- "$cur")

@@ -1,10 +1,15 @@
 # fish completion for fimd
-set -l commands lsp daemon complete status stop doctor bench tokenize config
+set -l commands lsp daemon complete explain review refactor fix document status stop doctor bench tokenize config
 set -l none "not __fish_seen_subcommand_from $commands"
 complete -c fimd -n $none -f
 complete -c fimd -n $none -a lsp -d 'Serve an editor on stdin and stdout'
 complete -c fimd -n $none -a daemon -d 'Run the resident daemon in the foreground'
 complete -c fimd -n $none -a complete -d 'Print what fimd would suggest at a place in a file'
+complete -c fimd -n $none -a explain -d 'Explain a piece of code'
+complete -c fimd -n $none -a review -d 'List problems of a piece of code'
+complete -c fimd -n $none -a refactor -d 'Change a piece of code as told'
+complete -c fimd -n $none -a fix -d 'Correct a piece of code'
+complete -c fimd -n $none -a document -d 'Write the documentation of a function or class'
 complete -c fimd -n $none -a status -d 'Show the running daemon'
 complete -c fimd -n $none -a stop -d 'Stop the running daemon'
 complete -c fimd -n $none -a doctor -d 'Show what was found and what to do'
@@ -18,10 +23,11 @@ complete -c fimd -n '__fish_seen_subcommand_from lsp' -l in-process -d 'Complete
 complete -c fimd -n '__fish_seen_subcommand_from daemon' -l socket -r -d 'Listen there'
 complete -c fimd -n '__fish_seen_subcommand_from daemon' -l idle-timeout -x -d 'Minutes without an editor'
 complete -c fimd -n '__fish_seen_subcommand_from complete' -l explain -d 'Show prompt, tokens and times'
-complete -c fimd -n '__fish_seen_subcommand_from complete status' -l json -d 'As JSON'
+complete -c fimd -n '__fish_seen_subcommand_from complete explain review refactor fix document status' -l json -d 'As JSON'
 complete -c fimd -n '__fish_seen_subcommand_from complete' -l candidates -x -d 'How many suggestions'
-complete -c fimd -n '__fish_seen_subcommand_from complete' -l in-process -d 'Do not ask a daemon'
-complete -c fimd -n '__fish_seen_subcommand_from complete tokenize bench' -l model -r -d 'A .gguf file'
+complete -c fimd -n '__fish_seen_subcommand_from complete explain review refactor fix document' -l in-process -d 'Do not ask a daemon'
+complete -c fimd -n '__fish_seen_subcommand_from complete explain review refactor fix document tokenize bench' -l model -r -d 'A .gguf file'
+complete -c fimd -n '__fish_seen_subcommand_from refactor fix document' -l write -d 'Change the file'
 complete -c fimd -n '__fish_seen_subcommand_from bench' -a 'keystrokes prefill decode'
 complete -c fimd -n '__fish_seen_subcommand_from bench' -l lines -x -d 'Lines to type'
 complete -c fimd -n '__fish_seen_subcommand_from bench' -l jumps -x -d 'Cursor jumps'

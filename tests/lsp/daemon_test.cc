@@ -274,7 +274,8 @@ TEST_CASE("commands answer with and without a daemon") {
   CHECK(std::stoi(text) > 5);
   CHECK(home.run({"--version"}).second.starts_with("fimd "));
   for (const char* command :
-       {"lsp", "daemon", "complete", "status", "stop", "doctor", "bench", "tokenize", "config"}) {
+       {"lsp", "daemon", "complete", "explain", "review", "refactor", "fix", "document", "status",
+        "stop", "doctor", "bench", "tokenize", "config"}) {
     const auto [help_code, help] = home.run({command, "--help"});
     CHECK(help_code == 0);
     CHECK(help.find("Examples:") != std::string::npos);
@@ -294,6 +295,61 @@ TEST_CASE("the model that comes with fimd completes code") {
   const json result = json::parse(text);
   REQUIRE_MESSAGE(result["suggestions"].size() == 1, text);
   CHECK(result["suggestions"][0]["text"].get<std::string>().starts_with("ge("));
+}
+
+TEST_CASE("the model that comes with fimd documents code, and says what it cannot do") {
+  if (!std::filesystem::exists("models/fimd-small.gguf")) return;
+  Home home;
+  home.variables["FIMD_MODEL"] = "";
+  const std::string file = home.dir() + "/code.py";
+  const std::string before =
+      "import json\n\n\ndef read_config(path, default=None):\n    if not path:\n"
+      "        return default\n    with open(path) as f:\n        return json.load(f)";
+  std::ofstream(file) << before;
+  const auto text_of = [&] {
+    std::ifstream in(file);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  const auto [code, diff] = home.run({"document", file + ":6"});
+  REQUIRE_MESSAGE(code == 0, home.log());
+  CHECK(diff.find("@@ -2,6 +2,7 @@\n") != std::string::npos);
+  CHECK(diff.find("\n+    \"\"\"") != std::string::npos);
+  CHECK(text_of() == before);
+  CHECK(home.run({"document", "--write", file + ":6"}).first == 0);
+  const std::string after = text_of();
+  REQUIRE(after.size() > before.size());
+  const size_t at = before.find("    if not path");
+  CHECK(after.starts_with(before.substr(0, at) + "    \"\"\""));
+  CHECK(after.ends_with(before.substr(at)));
+  CHECK(home.run({"document", "--write", file + ":6"}).first == 1);  // documented already
+  CHECK(text_of() == after);
+  const auto [refused, message] = home.run({"explain", file + ":6"});
+  CHECK(refused == 1);
+  CHECK(home.run({"document", file + ":99"}).first == 2);
+  CHECK(home.run({"document", file + ":6-2"}).first == 2);
+  CHECK(home.run({"document", "/no/such/file:1"}).first == 1);
+  CHECK(home.run({"refactor", file + ":6"}).first == 2);  // it wants an instruction
+}
+
+TEST_CASE("a model that chats explains on the terminal, from a daemon and without one") {
+  Home home;
+  home.variables["FIMD_MODEL"] =
+      std::filesystem::absolute("tests/fixtures/qwen3-chat-tiny.gguf").string();
+  const std::string file = home.dir() + "/code.py";
+  std::ofstream(file) << "def add(a, b):\n    return a + b\n";
+  const auto [code, text] = home.run({"explain", file + ":2", "why?"});
+  CHECK(code == 0);
+  CHECK(text.size() > 20);
+  ProcessPeer editor;
+  editor.spawn(home, {"lsp"});
+  initialize(editor);
+  REQUIRE(editor.answer(0).contains("result"));
+  CHECK(home.run({"explain", file + ":2", "why?"}) == std::pair{0, text});
+  const auto [json_code, answer] = home.run({"explain", "--json", file + ":2", "why?"});
+  CHECK(json_code == 0);
+  CHECK(json::parse(answer)["kind"] == "markdown");
+  CHECK(home.run({"refactor", file + ":2", "rename a"}).first == 1);  // noise is no code
+  leave(editor);
 }
 
 TEST_CASE("an editor that does not read does not hurt the others") {
