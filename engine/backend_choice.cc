@@ -50,7 +50,10 @@ Result<ChosenBackend> make_cpu(const EngineOptions& options, const ModelSpec& sp
   CpuBackendOptions cpu;
   cpu.threads = options.threads > 0 ? options.threads : usable_physical_cores();
   cpu.kv_bytes = options.kv_cache_bytes > 0 ? options.kv_cache_bytes : kKvBytes;
-  cpu.checkpoint_bytes = options.state_cache_bytes > 0 ? options.state_cache_bytes : cpu.kv_bytes;
+  // Fewer states than eight would lose one person's place with every jump.
+  const int64_t eight_states = 8 * spec.state_elements() * static_cast<int64_t>(sizeof(float));
+  cpu.checkpoint_bytes = options.state_cache_bytes > 0 ? options.state_cache_bytes
+                                                       : std::max(cpu.kv_bytes, eight_states);
   ChosenBackend chosen;
   chosen.scheduler.prefill_chunk = options.prefill_chunk > 0 ? options.prefill_chunk : kChunk;
   // Room for a chunk of a prompt and one token each of several sequences that are generating.

@@ -15,7 +15,7 @@ struct EngineOptions {
   std::string backend = "auto";   // auto, cpu, cuda
   int threads = 0;                // 0: one per physical core
   int64_t kv_cache_bytes = 0;     // 0: 512 MiB, on a GPU from what is free
-  int64_t state_cache_bytes = 0;  // checkpoints of recurrent layers' state; 0: as kv_cache_bytes
+  int64_t state_cache_bytes = 0;  // checkpoints of recurrent state; 0: automatic
   int context_length = 0;         // 0: the model's own
   int prefill_chunk = 0;  // tokens between two looks at the mailbox; 0: as suits the backend
 };
