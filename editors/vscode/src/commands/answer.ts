@@ -11,14 +11,17 @@ export class AnswerView {
   readonly #name: string;
   #text = '';
   #timer: NodeJS.Timeout | undefined;
+  #opened = false;
 
   constructor(pages: Pages, title: string, document: vscode.Uri) {
     this.#pages = pages;
     this.#name = `${title} ${path.basename(document.path)}.md`;
   }
 
-  /** Opens the view beside the code, leaving the cursor where it is. */
+  /** Opens the view beside the code, unless it is open. */
   async open(): Promise<void> {
+    if (this.#opened) return;
+    this.#opened = true;
     const uri = this.#pages.set(this.#name, '*Reading …*');
     const document = await vscode.workspace.openTextDocument(uri); // keeps it while it grows
     try {
@@ -30,12 +33,21 @@ export class AnswerView {
   }
 
   update(text: string): void {
+    void this.open();
     this.#text = text;
     this.#timer ??= setTimeout(() => this.#draw(), redrawMs);
   }
 
-  finish(text: string): void {
+  async finish(text: string): Promise<void> {
+    await this.open();
     this.#text = text;
+    this.#draw();
+  }
+
+  /** Says at the end of what is there why there is no more. */
+  fail(why: string): void {
+    if (!this.#opened) return;
+    this.#text += `\n\n*${why}*`;
     this.#draw();
   }
 

@@ -61,7 +61,6 @@ async function run(command: Command, given: unknown, client: Client, proposals: 
 
   const longAnswer = command.verb === 'explain' || command.verb === 'review';
   const view = longAnswer ? new AnswerView(pages, command.title, document.uri) : undefined;
-  await view?.open();
   const answer = await vscode.window.withProgress(
     { location: vscode.ProgressLocation.Notification, title: `fimd: ${command.title}`, cancellable: true },
     async (progress, token) => {
@@ -77,14 +76,14 @@ async function run(command: Command, given: unknown, client: Client, proposals: 
           token,
         );
       } catch (error) {
-        view?.finish(wasCancelled(error) ? '*Cancelled.*' : `*${messageOf(error)}*`);
+        view?.fail(wasCancelled(error) ? 'Cancelled.' : messageOf(error));
         throw error;
       }
     },
   );
   if (answer.kind === 'markdown') {
     const note = answer.truncated === true ? '\n\n*The answer reached its longest length.*' : '';
-    view?.finish(answer.text + note);
+    await view?.finish(answer.text + note);
     return;
   }
   if (answer.textDocument.version !== document.version) {
