@@ -183,12 +183,14 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
   scratch->ff = bump->take<float>(rows * static_cast<size_t>(2 * ff));
   size_t q8 = 0;
   size_t bf16 = 0;
-  for (const int64_t cols : {model.hidden, q_dim, ff}) {
+  for (const int64_t cols : {model.hidden, q_dim}) {
     q8 = std::max(q8, cuda::q8_bytes(cuda::kMaxMatmulRows, cols));
     bf16 = std::max(bf16, cuda::bf16_bytes(cuda::kMaxMatmulRows, cols));
   }
   scratch->act_q8 = bump->take<std::byte>(q8);
   scratch->act_bf16 = bump->take<std::byte>(bf16);
+  scratch->ff_q8 = bump->take<std::byte>(cuda::q8_bytes(cuda::kMaxMatmulRows, ff));
+  scratch->ff_bf16 = bump->take<std::byte>(cuda::bf16_bytes(cuda::kMaxMatmulRows, ff));
   if (limits.wide) scratch->act_plain = bump->take<__nv_bfloat16>(rows * widest);
   scratch->sampled_x = bump->take<float>(small * hidden);
   scratch->sampled_att = bump->take<float>(small * static_cast<size_t>(q_dim));

@@ -106,8 +106,10 @@ struct Scratch {
   __half* q = nullptr;   // (rows, q_dim)
   float* att = nullptr;  // (rows, q_dim)
   float* ff = nullptr;   // (rows, 2 ff): gate, up
-  // Activations: of small passes by 8-bit or bf16 products, of others (rows, widest).
+  // Activations: of small passes for 8-bit and bf16 products (those between the two products of an
+  // MLP apart), of others (rows, widest).
   std::byte *act_q8 = nullptr, *act_bf16 = nullptr;
+  std::byte *ff_q8 = nullptr, *ff_bf16 = nullptr;
   __nv_bfloat16* act_plain = nullptr;
   // The rows that tokens are sampled from.
   float* sampled_x = nullptr;    // (small_rows, hidden)

@@ -29,6 +29,11 @@ int round_keys(int n) {
 
 bool is_bf16(const cuda::Matrix& w) { return w.type == DType::kBF16; }
 
+cuda::FloatInput rows_from(cuda::FloatInput in, int begin) {
+  in.x += begin * in.cols;
+  return in;
+}
+
 }  // namespace
 
 // ---- Shapes and inputs ----
@@ -156,35 +161,40 @@ struct PassLauncher::View {
   const int32_t* pages;
 };
 
-void PassLauncher::multiply(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n,
-                            const Prepare& prepare) {
-  if (n <= cuda::kMaxMatmulRows) return multiply_small(tasks, cols, 0, n, prepare);
-  if (cublas_ != nullptr) {
-    prepare(0, n, {.cols = cols, .plain = scratch_.act_plain});
-    return multiply_wide(tasks, cols, n);
-  }
-  // Without cuBLAS: as many rows at a time as the small kernels take.
-  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
-    multiply_small(tasks, cols, begin, std::min(n - begin, cuda::kMaxMatmulRows), prepare);
+void PassLauncher::quantize(const cuda::FloatInput& in, int n, const cuda::Activations& out) {
+  if (in.norm != nullptr) {
+    cuda::rms_norm_quantize(in.x, in.norm, in.eps, n, out, stream_);
+  } else {
+    cuda::quantize(in.x, n, out, stream_);
   }
 }
 
-void PassLauncher::multiply_small(std::span<const cuda::MatmulTask> tasks, int64_t cols, int begin,
-                                  int n, const Prepare& prepare) {
-  cuda::Activations x;
-  x.cols = cols;
-  cuda::MatmulTask shifted[cuda::kMaxMatmulTasks];
-  std::copy(tasks.begin(), tasks.end(), shifted);
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (is_bf16(tasks[i].w)) {
-      x.bf16 = scratch_.act_bf16;
-    } else {
-      x.q8 = scratch_.act_q8;
-    }
-    shifted[i].y += begin * tasks[i].y_stride;
+void PassLauncher::multiply(std::span<const cuda::MatmulTask> tasks, const cuda::FloatInput& in,
+                            int n) {
+  if (n <= cuda::kMaxMatmulRows) return multiply_small(tasks, in, n);
+  if (cublas_ != nullptr) {
+    quantize(in, n, {.cols = in.cols, .plain = scratch_.act_plain});
+    return multiply_wide(tasks, in.cols, n);
   }
-  prepare(begin, n, x);
-  cuda::matmul({shifted, tasks.size()}, x, n, stream_);
+  // Without cuBLAS: as many rows at a time as the small kernels take.
+  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
+    cuda::MatmulTask shifted[cuda::kMaxMatmulTasks];
+    std::copy(tasks.begin(), tasks.end(), shifted);
+    for (size_t i = 0; i < tasks.size(); ++i) shifted[i].y += begin * tasks[i].y_stride;
+    multiply_small({shifted, tasks.size()}, rows_from(in, begin),
+                   std::min(n - begin, cuda::kMaxMatmulRows));
+  }
+}
+
+void PassLauncher::multiply_small(std::span<const cuda::MatmulTask> tasks,
+                                  const cuda::FloatInput& in, int n) {
+  if (n <= cuda::kMaxFloatRows) return cuda::matmul(tasks, in, n, stream_);
+  cuda::Activations x{.cols = in.cols};
+  for (const cuda::MatmulTask& task : tasks) {
+    (is_bf16(task.w) ? x.bf16 : x.q8) = is_bf16(task.w) ? scratch_.act_bf16 : scratch_.act_q8;
+  }
+  quantize(in, n, x);
+  cuda::matmul(tasks, x, n, stream_);
 }
 
 /// Weights become bf16, neighbours that write next to each other one matrix.
@@ -224,12 +234,6 @@ void PassLauncher::multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_
   }
 }
 
-PassLauncher::Prepare PassLauncher::norm_of(const float* x, const float* weight, float eps) const {
-  return [=, this](int begin, int n, const cuda::Activations& out) {
-    cuda::rms_norm_quantize(x + begin * model_.hidden, weight, eps, n, out, stream_);
-  };
-}
-
 /// Everything of a layer up to what its heads attend to. The last layer attends only for the rows
 /// that tokens are sampled from.
 void PassLauncher::attend(const DeviceLayer& layer, const PassShape& shape, const View& in,
@@ -240,8 +244,10 @@ void PassLauncher::attend(const DeviceLayer& layer, const PassShape& shape, cons
       {.w = a.q, .bias = a.q_bias, .y = scratch_.qkv, .y_stride = stride},
       {.w = a.k, .bias = a.k_bias, .y = scratch_.qkv + a.q_dim(), .y_stride = stride},
       {.w = a.v, .bias = a.v_bias, .y = scratch_.qkv + a.q_dim() + a.kv_dim(), .y_stride = stride}};
-  multiply(tasks, model_.hidden, shape.rows,
-           norm_of(scratch_.x, layer.mixer_norm, layer.mixer_eps));
+  multiply(
+      tasks,
+      {.x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps},
+      shape.rows);
   cuda::rope_append(scratch_.qkv, shape.rows, a.n_heads, a.rope, a.scale * cuda::kLog2E, a.kv,
                     in.sequences, shape.sequences, in.pages, scratch_.q, stream_);
   if (last && shape.samples == 0) return;
@@ -267,24 +273,63 @@ void PassLauncher::mix_out(const DeviceLayer& layer, const float* att, int n, fl
   const DeviceAttention& a = layer.attention;
   const cuda::MatmulTask tasks[] = {
       {.w = a.o, .bias = a.o_bias, .y = x, .y_stride = model_.hidden, .accumulate = true}};
-  multiply(tasks, a.q_dim(), n, [&](int begin, int rows, const cuda::Activations& out) {
-    cuda::quantize(att + begin * a.q_dim(), rows, out, stream_);
-  });
+  multiply(tasks, {.x = att, .cols = a.q_dim()}, n);
 }
 
 /// x += down(silu(gate(norm(x))) * up(norm(x)))
 void PassLauncher::mlp(const DeviceLayer& layer, int n, float* x) {
+  const cuda::FloatInput in = {
+      .x = x, .cols = model_.hidden, .norm = layer.mlp_norm, .eps = layer.mlp_eps};
+  if (n > cuda::kMaxMatmulRows && cublas_ != nullptr) {
+    const int64_t ff = layer.gate.rows;
+    float* gate = scratch_.ff;
+    float* up = scratch_.ff + ff;
+    const cuda::MatmulTask gate_up[] = {{.w = layer.gate, .y = gate, .y_stride = 2 * ff},
+                                        {.w = layer.up, .y = up, .y_stride = 2 * ff}};
+    multiply(gate_up, in, n);
+    cuda::silu_mul_quantize(gate, up, 2 * ff, n, {.cols = ff, .plain = scratch_.act_plain},
+                            stream_);
+    const cuda::MatmulTask down[] = {
+        {.w = layer.down, .y = x, .y_stride = model_.hidden, .accumulate = true}};
+    return multiply_wide(down, ff, n);
+  }
+  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
+    mlp_small(layer, rows_from(in, begin), std::min(n - begin, cuda::kMaxMatmulRows),
+              x + begin * model_.hidden);
+  }
+}
+
+void PassLauncher::mlp_small(const DeviceLayer& layer, const cuda::FloatInput& in, int n,
+                             float* x) {
   const int64_t ff = layer.gate.rows;
-  float* gate = scratch_.ff;
-  float* up = scratch_.ff + ff;
-  const cuda::MatmulTask gate_up[] = {{.w = layer.gate, .y = gate, .y_stride = 2 * ff},
-                                      {.w = layer.up, .y = up, .y_stride = 2 * ff}};
-  multiply(gate_up, model_.hidden, n, norm_of(x, layer.mlp_norm, layer.mlp_eps));
+  cuda::Activations between{.cols = ff};
+  if (is_bf16(layer.down)) {
+    between.bf16 = scratch_.ff_bf16;
+  } else {
+    between.q8 = scratch_.ff_q8;
+  }
+  if (is_bf16(layer.gate) != is_bf16(layer.up)) {
+    float* gate = scratch_.ff;
+    float* up = scratch_.ff + ff;
+    const cuda::MatmulTask gate_up[] = {{.w = layer.gate, .y = gate, .y_stride = 2 * ff},
+                                        {.w = layer.up, .y = up, .y_stride = 2 * ff}};
+    multiply_small(gate_up, in, n);
+    cuda::silu_mul_quantize(gate, up, 2 * ff, n, between, stream_);
+  } else if (n <= cuda::kMaxFloatRows) {
+    cuda::matmul_swiglu(layer.gate, layer.up, in, n, between, stream_);
+  } else {
+    cuda::Activations out{.cols = in.cols};
+    if (is_bf16(layer.gate)) {
+      out.bf16 = scratch_.act_bf16;
+    } else {
+      out.q8 = scratch_.act_q8;
+    }
+    quantize(in, n, out);
+    cuda::matmul_swiglu(layer.gate, layer.up, out, n, between, stream_);
+  }
   const cuda::MatmulTask down[] = {
       {.w = layer.down, .y = x, .y_stride = model_.hidden, .accumulate = true}};
-  multiply(down, ff, n, [&](int begin, int rows, const cuda::Activations& out) {
-    cuda::silu_mul_quantize(gate + begin * 2 * ff, up + begin * 2 * ff, 2 * ff, rows, out, stream_);
-  });
+  cuda::matmul(down, between, n, stream_);
 }
 
 /// The rest of the last layer, logits and tokens of samples [first, first + n).
@@ -303,7 +348,9 @@ void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const V
   mlp(last, n, x);
   const cuda::MatmulTask tasks[] = {
       {.w = model_.output, .y = scratch_.logits, .y_stride = model_.vocab}};
-  multiply(tasks, model_.hidden, n, norm_of(x, model_.output_norm, model_.output_eps));
+  multiply(tasks,
+           {.x = x, .cols = model_.hidden, .norm = model_.output_norm, .eps = model_.output_eps},
+           n);
   cuda::sample_greedy(scratch_.logits, n, model_.vocab, scratch_.mask, in.samples + first,
                       scratch_.ids, scratch_.results, scratch_.sample_workspace, stream_);
 }

@@ -102,15 +102,13 @@ class PassLauncher {
   void mix_out(const DeviceLayer& layer, const float* att, int n, float* x);
   void mlp(const DeviceLayer& layer, int n, float* x);
   void tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first, int n);
-  /// Writes the activations of rows [begin, begin + n).
-  using Prepare = std::function<void(int begin, int n, const cuda::Activations& out)>;
-  Prepare norm_of(const float* x, const float* weight, float eps) const;
-  /// All tasks over `n` rows of `cols` activations.
-  void multiply(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n,
-                const Prepare& prepare);
-  void multiply_small(std::span<const cuda::MatmulTask> tasks, int64_t cols, int begin, int n,
-                      const Prepare& prepare);
+  /// All tasks over `n` rows of `in`.
+  void multiply(std::span<const cuda::MatmulTask> tasks, const cuda::FloatInput& in, int n);
+  void multiply_small(std::span<const cuda::MatmulTask> tasks, const cuda::FloatInput& in, int n);
+  /// The same of rows that scratch_.act_plain holds.
   void multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n);
+  void quantize(const cuda::FloatInput& in, int n, const cuda::Activations& out);
+  void mlp_small(const DeviceLayer& layer, const cuda::FloatInput& in, int n, float* x);
 
   const DeviceModel& model_;
   const Scratch& scratch_;

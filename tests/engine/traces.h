@@ -81,7 +81,8 @@ class CheckingBackend final : public Backend {
     return {};
   }
 
-  double worst = 0;
+  double worst = 0;           // of a logit
+  double worst_relative = 0;  // of all logits of a sample: |warm - cold| / |cold|
   int samples = 0;
 
  private:
@@ -102,9 +103,15 @@ class CheckingBackend final : public Backend {
     Sampled sampled;
     REQUIRE(cold_.forward({&input, 1}, {&sampled, 1}).ok());
     const auto cold_logits = cold_.logits(0);
+    double difference = 0;
+    double norm = 0;
     for (size_t i = 0; i < cold_logits.size(); ++i) {
-      worst = std::max(worst, static_cast<double>(std::abs(cold_logits[i] - warm_logits[i])));
+      const auto d = static_cast<double>(std::abs(cold_logits[i] - warm_logits[i]));
+      worst = std::max(worst, d);
+      difference += d * d;
+      norm += static_cast<double>(cold_logits[i]) * static_cast<double>(cold_logits[i]);
     }
+    worst_relative = std::max(worst_relative, std::sqrt(difference / std::max(norm, 1e-30)));
     ++samples;
   }
 
