@@ -50,7 +50,7 @@ Result<MemoryPlan> plan_memory(const ModelSpec& spec, const CudaOptions& options
 
   // Less than this is no use: a page for a branch, and a prompt.
   constexpr int kLeastTokens = 4096;
-  constexpr int kMostPages = 1 << 22;
+  constexpr int kMostPages = 1 << 26;
   const int least_pages = pages_for(std::min(context, kLeastTokens)) + 2;
   int wanted = 0;
   if (options.kv_bytes > 0) {

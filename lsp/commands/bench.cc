@@ -16,6 +16,7 @@ namespace {
 struct Args {
   std::string what;
   std::string model;
+  std::string backend;
   int tokens = 0;
   int repeat = 5;
   KeystrokeArgs keystrokes;
@@ -120,10 +121,17 @@ CommandSpec bench_command() {
                 options.option("--tokens", &args->tokens,
                                "prefill, decode: tokens per run; 0: 1500 and 128");
                 options.option("--repeat", &args->repeat, "prefill, decode: runs");
+                options.option("--new-tokens", &args->keystrokes.new_tokens,
+                               "keystrokes: length of every reply, whatever the model says");
                 options.option("--model", &args->model, "A .gguf file");
+                options.option("--backend", &args->backend, "auto, cuda or cpu");
               },
           .run =
               [args](CommandContext& context) {
+                if (!args->backend.empty()) {
+                  context.loaded.config.merge_environment({{"FIMD_ENGINE_BACKEND", args->backend}},
+                                                          &context.loaded.problems);
+                }
                 if (args->what == "keystrokes") {
                   if (!args->model.empty()) {
                     context.loaded.config.merge_environment({{"FIMD_MODEL", args->model}},

@@ -9,6 +9,8 @@
 #include <sstream>
 
 #include "context/document.h"
+#include "engine/load.h"
+#include "lsp/commands/fixed_length.h"
 #include "lsp/json_text.h"
 #include "lsp/local_server.h"
 #include "support/clock.h"
@@ -245,7 +247,16 @@ int run_keystrokes(const KeystrokeArgs& args, CommandContext& context) {
     read << in.rdbuf();
     text = read.str();
   }
-  LocalServer server(std::move(context.loaded));
+  ServerHooks hooks;
+  if (args.new_tokens > 0) {
+    hooks.load = [n = args.new_tokens](
+                     const EngineOptions& options,
+                     const LoadProgress& progress) -> Result<std::unique_ptr<Generator>> {
+      FIMD_ASSIGN_OR_RETURN(auto generator, load_generator(options, progress));
+      return with_fixed_length(std::move(generator), n);
+    };
+  }
+  LocalServer server(std::move(context.loaded), std::move(hooks));
   auto client = server.connect();
   if (!client.ok()) return fail(client.error().message);
   Json settings = {{"editor", {{"reports", true}}}};

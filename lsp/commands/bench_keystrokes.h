@@ -14,6 +14,7 @@ struct KeystrokeArgs {
   int jumps = 16;
   int switches = 8;
   bool plain = false;
+  int new_tokens = 0;  // of every reply, exactly; 0: as many as the text takes
 };
 
 int run_keystrokes(const KeystrokeArgs& args, CommandContext& context);

@@ -29,7 +29,7 @@ _fimd() {
     refactor | fix | document) words='--write --json --model --in-process --help' ;;
     status) words='--json --help' ;;
     doctor) words='--plan --help' ;;
-    bench) words='keystrokes prefill decode --lines --jumps --switches --plain --tokens --repeat --model --help' ;;
+    bench) words='keystrokes prefill decode --lines --jumps --switches --plain --tokens --repeat --model --backend --new-tokens --help' ;;
     tokenize) words='--text --model --ids --count --help' ;;
     config) words='--check --help' ;;
   esac

@@ -36,6 +36,8 @@ complete -c fimd -n '__fish_seen_subcommand_from bench' -l plain -d 'Nothing com
 complete -c fimd -n '__fish_seen_subcommand_from doctor' -l plan -x -d 'Divide up so many GB of memory'
 complete -c fimd -n '__fish_seen_subcommand_from bench' -l tokens -x -d 'Tokens per run'
 complete -c fimd -n '__fish_seen_subcommand_from bench' -l repeat -x -d 'Runs'
+complete -c fimd -n '__fish_seen_subcommand_from bench' -l backend -x -a 'auto cuda cpu' -d 'What computes'
+complete -c fimd -n '__fish_seen_subcommand_from bench' -l new-tokens -x -d 'Length of every reply'
 complete -c fimd -n '__fish_seen_subcommand_from tokenize' -l text -x -d 'The text itself'
 complete -c fimd -n '__fish_seen_subcommand_from tokenize' -l ids -d 'Only ids'
 complete -c fimd -n '__fish_seen_subcommand_from tokenize' -l count -d 'Only how many tokens'
