@@ -182,6 +182,22 @@ TEST_CASE("logits equal those of the plain reference pass: every weight format")
   compare_with_reference(mixed);
 }
 
+TEST_CASE("logits equal those of the plain reference pass: as wide as real models") {
+  for (const DType type : {DType::kQ4_0, DType::kBF16}) {
+    Shape wide = gpu_shape("qwen2", type);  // 7B's width, then its MLP's
+    wide.hidden = 3584;
+    wide.heads = 7;
+    wide.kv_heads = 1;
+    wide.head_dim = 128;
+    wide.layers = 1;
+    compare_with_reference(wide);
+    Shape deep = gpu_shape("qwen2", type);
+    deep.ff = 18944;
+    deep.layers = 1;
+    compare_with_reference(deep);
+  }
+}
+
 TEST_CASE("graphs, single launches and passes without cuBLAS compute the same") {
   for (const DType type : {DType::kBF16, DType::kQ4_K}) {
     CAPTURE(static_cast<int>(type));
