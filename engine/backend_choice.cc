@@ -20,7 +20,9 @@ Result<ChosenBackend> make_cuda(const EngineOptions& options, const ModelSpec& s
                                 const std::function<void(double)>& progress) {
   const CudaProbe probe = probe_cuda();
   const CudaDevice* device = probe.best();
-  if (device == nullptr) return Error{ErrorCode::kUnavailable, probe.problem};
+  if (device == nullptr) {
+    return Error{ErrorCode::kUnavailable, "CUDA cannot be used here: " + probe.problem};
+  }
   CudaOptions cuda;
   cuda.device = device->index;
   cuda.kv_bytes = options.kv_cache_bytes;
@@ -66,9 +68,12 @@ Result<ChosenBackend> make_cpu(const EngineOptions& options, const ModelSpec& sp
 struct Row {
   const char* name;
   Make make;
+  bool automatic;  // "auto" may take it
 };
-/// Best first: "auto" takes the first that works. The last must work everywhere.
-constexpr auto kBackends = std::to_array<Row>({{"cuda", make_cuda}, {"cpu", make_cpu}});
+/// Best first: "auto" takes the first that works. The last must work everywhere. CUDA is only taken
+/// when asked for until scripts/gpu-check has passed: see docs/engine.md.
+constexpr auto kBackends =
+    std::to_array<Row>({{"cuda", make_cuda, false}, {"cpu", make_cpu, true}});
 
 }  // namespace
 
@@ -87,7 +92,7 @@ Result<ChosenBackend> choose_backend(const EngineOptions& options, const ModelSp
                                      const TokenMask& mask,
                                      const std::function<void(double)>& progress) {
   for (const Row& row : kBackends) {
-    if (options.backend != "auto" && options.backend != row.name) continue;
+    if (options.backend == "auto" ? !row.automatic : options.backend != row.name) continue;
     auto chosen = row.make(options, spec, mask, progress);
     const bool last = &row == &kBackends.back();
     if (chosen.ok() || options.backend != "auto" || last) return chosen;
