@@ -18,6 +18,7 @@ export class InlineProvider implements vscode.InlineCompletionItemProvider, vsco
   readonly #log: vscode.LogOutputChannel;
   readonly #growth: Growth;
   readonly #streams = new Map<string, Stream>(); // the newest of each document
+  readonly #listener: vscode.Disposable;
   #extended = false;
 
   constructor(client: Client, feedback: Feedback, log: vscode.LogOutputChannel) {
@@ -27,10 +28,16 @@ export class InlineProvider implements vscode.InlineCompletionItemProvider, vsco
     this.#growth = new Growth(() =>
       vscode.languages.registerInlineCompletionItemProvider(documentSelector, this),
     );
+    this.#listener = vscode.window.onDidChangeActiveTextEditor((editor) => {
+      for (const stream of this.#streams.values()) {
+        if (stream.uri !== editor?.document.uri.toString()) stream.cancel();
+      }
+    });
   }
 
   dispose(): void {
     this.#growth.dispose();
+    this.#listener.dispose();
     for (const stream of this.#streams.values()) stream.cancel();
     this.#streams.clear();
   }
