@@ -34,6 +34,9 @@ e2e_environment() {
   unset NVIM VIM VIMINIT MYVIMRC FIMD_CONFIG FIMD_SOCKET
   mkdir -p "$HOME" "$XDG_CONFIG_HOME" "$XDG_STATE_HOME" "$XDG_CACHE_HOME" "$XDG_DATA_HOME"
   mkdir -m 700 "$XDG_RUNTIME_DIR"
+  # The tests are about editors: suggestions must not come and go with the model's confidence.
+  mkdir -p "$XDG_CONFIG_HOME/fimd"
+  printf '[completion]\nmin_mean_logprob = -100\n' >"$XDG_CONFIG_HOME/fimd/config.toml"
   trap e2e_clean_up EXIT
 }
 

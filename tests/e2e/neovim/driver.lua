@@ -4,7 +4,8 @@ local M = {}
 
 local here = vim.fn.fnamemodify(debug.getinfo(1, 'S').source:sub(2), ':p:h')
 
-M.default_timeout_ms = 10000
+-- Generous: on a busy machine everything takes long, and a wait that succeeds ends at once.
+M.default_timeout_ms = 30000
 
 ---@class Editor
 ---@field channel integer
@@ -43,6 +44,17 @@ function Editor:prepare(init)
   end
 end
 
+--- Ends the editor if it cannot be prepared: nobody else would.
+---@return Editor
+function Editor:prepared(init)
+  local ok, message = pcall(self.prepare, self, init)
+  if not ok then
+    self:stop()
+    error(message, 0)
+  end
+  return self
+end
+
 ---@param options { nvim: string, plugin: string?, init: string?, cwd: string }
 ---@return Editor
 function M.start(options)
@@ -56,14 +68,13 @@ function M.start(options)
     end,
   })
   assert(self.job > 0, 'cannot start ' .. options.nvim)
-  self:prepare(options.init)
-  return self
+  return self:prepared(options.init)
 end
 
 ---@return string output
 local function tmux(socket, ...)
   local command = { 'tmux', '-u', '-f', '/dev/null', '-S', socket, ... }
-  local result = vim.system(command, { text = true }):wait(10000)
+  local result = vim.system(command, { text = true }):wait(M.default_timeout_ms)
   assert(result.code == 0, ('tmux %s: %s'):format(table.concat({ ... }, ' '), result.stderr))
   return result.stdout
 end
@@ -88,9 +99,12 @@ function M.start_in_terminal(options)
     self.job = connected and channel or nil
     return connected and channel > 0
   end, 20)
-  assert(ok, 'no Neovim in the terminal')
-  self:prepare(options.init)
-  return self
+  if not ok then
+    local screen = table.concat(self:screen(), '\n')
+    self:stop()
+    error('no Neovim in the terminal, which shows:\n' .. screen, 0)
+  end
+  return self:prepared(options.init)
 end
 
 --- Types into the terminal.
@@ -195,7 +209,9 @@ function Editor:wait_ready()
 end
 
 function Editor:stop()
-  pcall(vim.rpcnotify, self.job, 'nvim_command', 'qall!')
+  if self.job then
+    pcall(vim.rpcnotify, self.job, 'nvim_command', 'qall!')
+  end
   if self.tmux then
     vim.wait(200)
     pcall(tmux, self.tmux, 'kill-server')

@@ -62,8 +62,10 @@ end
 ---@return boolean, any
 function M.run(setup, test)
   local dir = vim.fn.tempname():gsub('[^/]*$', '') .. vim.fs.basename(vim.fn.tempname())
-  vim.fn.mkdir(dir, 'p')
-  dir = vim.fn.resolve(dir)
+  vim.fn.mkdir(dir .. '/project', 'p')
+  local base = vim.fn.resolve(dir)
+  -- Prompts name the project: with a name that is new each time, suggestions would be too.
+  dir = base .. '/project'
   vim.fn.writefile({}, dir .. '/.root')
   for name, text in pairs(test.files or {}) do
     vim.fn.mkdir(vim.fs.dirname(dir .. '/' .. name), 'p')
@@ -75,13 +77,14 @@ function M.run(setup, test)
   init = init:gsub('FIMD', function()
     return ('%q'):format(vim.env.FIMD_E2E_BIN)
   end)
-  local editor = driver[test.terminal and 'start_in_terminal' or 'start']({
-    nvim = setup.nvim,
-    plugin = setup.plugin,
-    init = journal_init .. (test.before or '') .. '\n' .. init,
-    cwd = dir,
-  })
+  local editor
   local ok, message = xpcall(function()
+    editor = driver[test.terminal and 'start_in_terminal' or 'start']({
+      nvim = setup.nvim,
+      plugin = setup.plugin,
+      init = journal_init .. (test.before or '') .. '\n' .. init,
+      cwd = dir,
+    })
     if test.open ~= false then
       editor:edit(test.open or 'main.py')
       editor:wait_ready()
@@ -96,12 +99,14 @@ function M.run(setup, test)
   end, function(err)
     return type(err) == 'string' and debug.traceback(err, 2) or err
   end)
-  if not ok then
+  if not ok and editor then
     local stderr = table.concat(editor.stderr, '\n')
     message = ('%s\n%s\n%s'):format(message, editor:describe(), stderr)
   end
-  editor:stop()
-  vim.fn.delete(dir, 'rf')
+  if editor then
+    editor:stop()
+  end
+  vim.fn.delete(base, 'rf')
   return ok, message
 end
 
@@ -175,8 +180,11 @@ function M.check_journal(e, before)
   local function joined(text)
     return (text:gsub('\n', ''))
   end
-  local journal = table.concat(e:lua('return journal'))
-  M.equal(joined(e:text()), joined(before .. journal), 'buffer and journal')
+  -- Both at once: keys that are still on their way may come between two calls.
+  local text, journal = unpack(e:lua([[
+    local lines = vim.api.nvim_buf_get_lines(0, 0, -1, false)
+    return { table.concat(lines, '\n'), table.concat(journal) }]]))
+  M.equal(joined(text), joined(before .. journal), 'buffer and journal')
 end
 
 return M

@@ -237,6 +237,7 @@ return {
       e:wait('another client', ('return lsp_pid ~= %d'):format(pid))
       e:wait_ready()
       e:type('print(')
+      e:wait_text(code .. 'for name in list_files("x"):\n    print(')
       e:wait_ghost()
       h.check_journal(e, code)
     end,
