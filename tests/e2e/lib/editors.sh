@@ -26,6 +26,15 @@ e2e_packages() {
   "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# e2e_installed: whether all editors are there, so that no network is needed.
+e2e_installed() {
+  local part
+  for part in neovim-0.12 neovim-0.10 helix lsp-mode vscode; do
+    [[ -f $FIMD_E2E_CACHE/$part/ready ]] || return 1
+  done
+  command -v emacs chromium tmux >/dev/null
+}
+
 # e2e_download SUITE DIR PACKAGE...: the packages of another Debian suite, and with --deps first
 # everything they need, as .deb files in DIR. The system's own apt state is not touched.
 e2e_download() {

@@ -23,9 +23,12 @@ export async function runTest(session, test, pictures) {
   e.folder = join(session.project, slug);
   e.pictures = pictures;
   const since = e.wire.mark();
-  const restore = Object.fromEntries(Object.keys(test.settings ?? {}).map((name) => [name, null]));
+  const restore = {};
   mkdirSync(pictures, { recursive: true });
   try {
+    for (const name of Object.keys(test.settings ?? {})) {
+      restore[name] = (await e.probe.call('setting', { name }))?.globalValue ?? null;
+    }
     if (test.settings) await e.configure(test.settings);
     const [first, ...others] = Object.entries(test.files ?? {});
     for (const [name, text] of others) e.write(name, text);

@@ -2,7 +2,7 @@
 import { spawn, execFile } from 'node:child_process';
 import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Editor } from './editor.mjs';
 import { Probe } from './probe.mjs';
@@ -50,7 +50,8 @@ const browserFlags = [
 export class Session {
   /**
    * @param {{work: string, editors: string, extensions: string[], settings: object}} options
-   *   work: a folder of the run; editors: where npm put code-server; extensions: .vsix files
+   *   work: a folder of the run; editors: where npm put code-server; extensions: .vsix files;
+   *   settings: of the machine
    */
   constructor(options) {
     this.work = options.work;
@@ -78,10 +79,11 @@ export class Session {
 
   async start() {
     mkdirSync(this.project, { recursive: true });
-    mkdirSync(join(this.data, 'User'), { recursive: true });
-    this.#user('settings', { ...quiet, ...this.options.settings });
+    this.#write('User/settings', quiet);
+    // Settings of the machine where the files are, such as where a program is.
+    this.#write('Machine/settings', this.options.settings);
     // VS Code has no keys of its own for some of these, and others do something else without ghost text.
-    this.#user('keybindings', [
+    this.#write('User/keybindings', [
       { key: 'alt+\\', command: 'editor.action.inlineSuggest.trigger', when: 'editorTextFocus' },
       { key: 'alt+l', command: 'editor.action.inlineSuggest.commit', when: 'editorTextFocus' },
       { key: 'alt+w', command: 'editor.action.inlineSuggest.acceptNextWord', when: 'editorTextFocus' },
@@ -99,8 +101,10 @@ export class Session {
     await this.#browse();
   }
 
-  #user(name, value) {
-    writeFileSync(join(this.data, `User/${name}.json`), JSON.stringify(value, null, 2));
+  #write(name, value) {
+    const file = join(this.data, `${name}.json`);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, JSON.stringify(value, null, 2));
   }
 
   async #serve() {
