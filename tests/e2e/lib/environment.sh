@@ -36,7 +36,7 @@ e2e_environment() {
   mkdir -m 700 "$XDG_RUNTIME_DIR"
   # The tests are about editors: suggestions must not come and go with the model's confidence.
   mkdir -p "$XDG_CONFIG_HOME/fimd"
-  printf '[completion]\nmin_confidence = 0\n' >"$XDG_CONFIG_HOME/fimd/config.toml"
+  printf '[completion]\nmin_mean_logprob = -100\n' >"$XDG_CONFIG_HOME/fimd/config.toml"
   trap e2e_clean_up EXIT
 }
 

@@ -222,7 +222,14 @@ export default [
         '    if n == 0:',
         '    if n == 0:\n        return []\n    ',
         '    a, b = 0, 1\n    result = []\n    while len(result) < n:',
+        '    if n <= 0:\n        return []\n    elif n == 1:',
+        '    result = []\n    for i in range(n):\n        if i < 2:',
+        '    try:',
+        '    numbers = []\n    for i in range(n):',
+        '    while len(numbers) < n:\n',
+        '    return []\n\ndef lines(path):\n    with open(path) as file:',
       ];
+      const said = [];
       for (const typed of tries) {
         await e.probe.call('command', { id: 'workbench.action.files.revert' });
         await e.waitText(start);
@@ -233,6 +240,7 @@ export default [
         await e.wait('an answer', () => lastAnswer(e, since)?.answered);
         await settle(e, since);
         const offered = lastAnswer(e, since).items[0]?.insertText ?? '';
+        said.push(offered);
         if (!offered.trimEnd().includes('\n')) continue;
         const offer = await ghost(e, since);
         assert.ok(offer.ghost.split('\n').length > 1, `drawn in one line: ${offer.ghost}`);
@@ -242,7 +250,7 @@ export default [
         assert.equal(await e.save(), offer.after, 'the saved file');
         return;
       }
-      assert.fail('no suggestion of several lines');
+      assert.fail(`no suggestion of several lines: ${JSON.stringify(said)}`);
     },
   },
   {
