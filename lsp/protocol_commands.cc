@@ -84,6 +84,12 @@ std::string encode(const RequestProgress& progress) {
   return R"({"token":)" + progress.token.text + R"(,"value":)" + dump_json(value) + "}";
 }
 
+Status decode(const Json& json, CancelProgressParams* out) {
+  Reader reader(json, "params");
+  if (const Json* token = reader.need("token")) out->token.text = dump_json(*token);
+  return reader.status();
+}
+
 Status decode(const Json& json, CodeActionParams* out) {
   Reader reader(json, "params");
   reader.document(&out->uri);

@@ -64,6 +64,12 @@ struct RequestProgress {
 };
 std::string encode(const RequestProgress& progress);
 
+/// window/workDoneProgress/cancel.
+struct CancelProgressParams {
+  RawJson token;
+};
+Status decode(const Json& json, CancelProgressParams* out);
+
 struct CodeActionParams {
   std::string uri;
   Range range;

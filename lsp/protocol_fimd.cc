@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "completion/commands/chat_format.h"
 #include "lsp/json_reader.h"
 #include "lsp/json_text.h"
 
@@ -45,7 +46,8 @@ std::string encode(const StatusParams& params) {
                {"model", params.model},
                {"backend", params.backend},
                {"tokensPerSecond", params.tokens_per_second},
-               {"cacheHitRate", params.cache_hit_rate}};
+               {"cacheHitRate", params.cache_hit_rate},
+               {"canChat", params.can_chat}};
   if (params.percent) json["percent"] = *params.percent;
   return dump_json(json);
 }
@@ -163,7 +165,8 @@ std::string encode(const DaemonStatus& status) {
                      {"quantization", status.model->quantization},
                      {"parameters", status.model->parameters},
                      {"weightBytes", status.model->weight_bytes},
-                     {"contextLength", status.model->context_length}};
+                     {"contextLength", status.model->context_length},
+                     {"canChat", choose_chat_format(*status.model).has_value()}};
   }
   return dump_json(json);
 }

@@ -28,6 +28,7 @@ struct StatusParams {
   std::string backend;
   double tokens_per_second = 0;
   double cache_hit_rate = 0;  // of prompt tokens, since the start
+  bool can_chat = false;      // explain and the like work, not only document
 };
 std::string encode(const StatusParams& params);
 

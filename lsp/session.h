@@ -158,6 +158,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::string accepted_id_;
   size_t accepted_bytes_ = 0;
   std::set<std::string> lost_;  // documents whose text we do not know any more
+  std::map<std::string, std::function<void()>> cancel_work_;  // by work-done token of a command
   int active_requests_ = 0;
   struct HeldRequest {
     InlineCompletionParams params;

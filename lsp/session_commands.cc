@@ -67,6 +67,13 @@ void Session::bind_commands() {
       "workspace/executeCommand", [this](ExecuteCommandParams params, Reply<RawJson> reply) {
         execute_command(std::move(params), std::move(reply));
       });
+  binder_.notification<CancelProgressParams>("window/workDoneProgress/cancel",
+                                             [this](const CancelProgressParams& params) {
+                                               const auto it = cancel_work_.find(params.token.text);
+                                               if (it == cancel_work_.end()) return;
+                                               const auto cancel = it->second;
+                                               cancel();
+                                             });
   binder_.request<CodeActionParams, CodeActionList>(
       "textDocument/codeAction",
       [this](const CodeActionParams& params, Reply<CodeActionList> reply) {
@@ -192,6 +199,7 @@ void Session::run_command(const CodeCommand& spec, const CommandParams& params,
   events.done = [weak, pending, reply, document](const Result<CommandResult>& result) {
     const auto self = weak.lock();
     if (!self) return;
+    if (pending->work) self->cancel_work_.erase(pending->work->text);
     if (pending->begun) {
       self->rpc_.notify("$/progress", RequestProgress{*pending->work, "end", "", ""});
     }
@@ -216,13 +224,16 @@ void Session::run_command(const CodeCommand& spec, const CommandParams& params,
   };
   ++active_requests_;
   const CommandId id = commander_->run(std::move(*request), std::move(events));
-  reply->on_cancel([weak, pending_weak = std::weak_ptr(pending), id] {
+  const auto cancel = [weak, pending_weak = std::weak_ptr(pending), id] {
     const auto self = weak.lock();
     const auto cancelled = pending_weak.lock();
     if (!self || !cancelled) return;
     cancelled->cancelled_by_client = true;
     self->commander_->cancel(id);
-  });
+  };
+  if (!reply->pending()) return;  // done already
+  reply->on_cancel(cancel);
+  if (pending->work) cancel_work_[pending->work->text] = cancel;
   send_status();
 }
 

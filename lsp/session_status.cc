@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "completion/commands/chat_format.h"
 #include "lsp/json_text.h"
 #include "lsp/paths.h"
 #include "lsp/session.h"
@@ -166,6 +167,7 @@ void Session::send_status() {
   if (model.generator) {
     status.model = model.generator->info().name;
     status.backend = model.generator->info().backend;
+    status.can_chat = choose_chat_format(model.generator->info()).has_value();
     const EngineStatus engine = model.generator->status();
     status.tokens_per_second = engine.decode_tokens_per_second;
     status.cache_hit_rate = engine.prompt_tokens > 0 ? static_cast<double>(engine.cached_tokens) /

@@ -52,6 +52,9 @@ void print(const Json& status) {
                 number(*model, "weightBytes") / 1048576, number(*model, "contextLength"));
     std::printf("          %s\n", string_member(*model, "path").c_str());
     std::printf("backend   %s\n", string_member(*model, "backend").c_str());
+    std::printf("commands  %s\n", model->value("canChat", false)
+                                      ? "explain, review, refactor, fix, document"
+                                      : "document (the model only fills in code)");
   }
   if (const auto engine = status.find("engine"); engine != status.end() && engine->is_object()) {
     const double prompt = number(*engine, "promptTokens");

@@ -166,6 +166,10 @@ TEST_CASE("a command is cancelled at once, and the next one runs") {
   editor.notify("$/cancelRequest", {{"id", id}});
   CHECK(editor.wait(id)["error"]["code"] == rpc::kRequestCancelled);
   CHECK(editor.progress("work").back()["kind"] == "end");
+  const int by_token = editor.command("review", Editor::range(1, 4), Json::object(), 99);
+  editor.notify("window/workDoneProgress/cancel", {{"token", "nobody's"}});
+  editor.notify("window/workDoneProgress/cancel", {{"token", 99}});
+  CHECK(editor.wait(by_token)["error"]["code"] == rpc::kRequestCancelled);
   const size_t said = editor.progress("part").size();
   const Json next = editor.wait(editor.command("review", Editor::range(1, 4)));
   CHECK(next.contains("result"));
