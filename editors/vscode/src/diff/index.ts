@@ -8,6 +8,10 @@ export function activate(context: vscode.ExtensionContext): Proposals {
     after: { color: new vscode.ThemeColor('editorCodeLens.foreground'), margin: '0 0 0 3em' },
   });
 
+  const hint = vscode.window.createStatusBarItem('fimd.proposal', vscode.StatusBarAlignment.Left, -100);
+  hint.name = 'fimd: proposal';
+  hint.tooltip = 'Ctrl+Enter applies all changes that were not rejected';
+
   const draw = (editor: vscode.TextEditor): void => {
     const places = proposals.placesIn(editor.document.uri);
     const notes = places.map(({ hunk, begin }, index): vscode.DecorationOptions => {
@@ -19,6 +23,12 @@ export function activate(context: vscode.ExtensionContext): Proposals {
     editor.setDecorations(note, notes);
   };
   const drawAll = (): void => {
+    const active = vscode.window.activeTextEditor?.document.uri;
+    const hunks = active ? proposals.hunksOf(active) : [];
+    const open = hunks.filter(({ verdict }) => verdict === 'open').length;
+    hint.text = `$(diff) ${open} of ${hunks.length} to decide: Alt+Enter accepts, Alt+Backspace rejects`;
+    if (open > 0) hint.show();
+    else hint.hide();
     vscode.window.visibleTextEditors.filter(({ document }) => document.uri.scheme === scheme).forEach(draw);
   };
 
@@ -26,6 +36,8 @@ export function activate(context: vscode.ExtensionContext): Proposals {
   context.subscriptions.push(
     proposals,
     note,
+    hint,
+    vscode.window.onDidChangeActiveTextEditor(drawAll),
     proposals.onDidUpdate(drawAll),
     vscode.workspace.onDidChangeTextDocument(drawAll),
     vscode.window.onDidChangeVisibleTextEditors(drawAll),

@@ -82,6 +82,13 @@ export class Proposals implements vscode.TextDocumentContentProvider, vscode.Dis
     return true;
   }
 
+  /** The hunks of the proposal that this document is a side of. */
+  hunksOf(uri: vscode.Uri): readonly Hunk[] {
+    if (uri.scheme !== scheme) return [];
+    const proposals = [...this.#open.values()];
+    return proposals.find(({ left, right }) => [left.path, right.path].includes(uri.path))?.hunks ?? [];
+  }
+
   /** The hunks of the proposal that this document is the right side of, with their places. */
   placesIn(uri: vscode.Uri): ReturnType<typeof placesAfter> {
     const proposal = uri.scheme === scheme ? this.#open.get(uri.path) : undefined;
