@@ -174,8 +174,8 @@ class Session : public std::enable_shared_from_this<Session> {
   int progress_percent_ = -1;
   uint64_t failure_shown_ = 0;  // serial of the failed load the user was told about, plus one
 
-  // fimd/complete: a workspace of its own, apart from the editor's documents.
   std::vector<std::function<void()>> waiting_for_model_;
+  // fimd/complete: a workspace of its own, apart from the editor's documents.
   Workspace file_workspace_;
   std::unique_ptr<Completer> file_completer_;
 };
