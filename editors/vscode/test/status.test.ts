@@ -11,9 +11,10 @@ test('a status is read, what makes no sense is left out', () => {
       model: 'small',
       backend: 7,
       tokensPerSecond: Infinity,
+      canChat: false,
       more: true,
     }),
-    { state: 'loading', percent: 42, model: 'small' },
+    { state: 'loading', percent: 42, model: 'small', canChat: false },
   );
   for (const nonsense of [undefined, null, 3, 'idle', {}, { state: 'off' }, { state: 5 }]) {
     assert.equal(parseStatus(nonsense), undefined);

@@ -95,6 +95,14 @@ async function run(command: Command, given: unknown, client: Client, proposals: 
   }
 }
 
+async function tell(error: unknown, client: Client): Promise<void> {
+  // A model that cannot chat is the likeliest reason; the message says whether it is.
+  const choose = 'Choose the Model…';
+  const actions = client.status.canChat === false ? [choose] : [];
+  const chosen = await vscode.window.showErrorMessage(`fimd: ${messageOf(error)}`, ...actions);
+  if (chosen === choose) await vscode.commands.executeCommand('fimd.pickModel');
+}
+
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -112,7 +120,7 @@ export function activate(
         try {
           await run(command, given, client, proposals, pages);
         } catch (error) {
-          if (!wasCancelled(error)) void vscode.window.showErrorMessage(`fimd: ${messageOf(error)}`);
+          if (!wasCancelled(error)) await tell(error, client);
         }
       }),
     );

@@ -10,6 +10,8 @@ export interface Status {
   backend?: string;
   tokensPerSecond?: number;
   cacheHitRate?: number;
+  /** Whether the model takes more commands than `document`. */
+  canChat?: boolean;
 }
 
 const states: readonly string[] = ['loading', 'idle', 'generating', 'error'];
@@ -28,6 +30,7 @@ export function parseStatus(params: unknown): Status | undefined {
     const value = given[key];
     if (typeof value === 'number' && Number.isFinite(value)) status[key] = value;
   }
+  if (typeof given.canChat === 'boolean') status.canChat = given.canChat;
   return status;
 }
 
