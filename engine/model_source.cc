@@ -13,8 +13,6 @@ std::string ggml_type_name(uint32_t type) {
   switch (type) {
     case 3:
       return "Q4_1";
-    case 6:
-      return "Q5_0";
     case 7:
       return "Q5_1";
     case 9:

@@ -23,7 +23,7 @@ constexpr int kAuxWords = 5;
 /// ahead is worth 1.6x, 12 KiB 2x, 32 KiB no more).
 constexpr int kFetchAhead = 12288;
 
-enum QuantKind { kKindQ4_0, kKindQ8_0, kKindQ4K, kKindQ5K, kKindQ6K, kQuantKinds };
+enum QuantKind { kKindQ4_0, kKindQ5_0, kKindQ8_0, kKindQ4K, kKindQ5K, kKindQ6K, kQuantKinds };
 enum FloatKind { kKindF32, kKindF16, kKindBF16, kFloatKinds };
 
 /// One panel of 16 rows against one tile of T tokens.

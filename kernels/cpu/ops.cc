@@ -38,6 +38,8 @@ int quant_kind(DType type) {
   switch (type) {
     case DType::kQ4_0:
       return kKindQ4_0;
+    case DType::kQ5_0:
+      return kKindQ5_0;
     case DType::kQ8_0:
       return kKindQ8_0;
     case DType::kQ4_K:

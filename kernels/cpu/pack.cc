@@ -21,6 +21,15 @@ void unpack_codes(DType type, const uint8_t* row, int64_t block, uint8_t* codes)
       }
       break;
     }
+    case DType::kQ5_0: {
+      const uint8_t* high = row + 22 * block + 2;
+      const uint8_t* b = high + 4;
+      for (int i = 0; i < 32; ++i) {
+        const int low = i < 16 ? b[i] & 15 : b[i - 16] >> 4;
+        codes[i] = static_cast<uint8_t>(low | ((high[i / 8] >> (i % 8)) & 1) << 4);
+      }
+      break;
+    }
     case DType::kQ8_0: {
       const uint8_t* b = row + 34 * block + 2;
       for (int i = 0; i < 32; ++i) codes[i] = b[i] ^ 0x80;
@@ -60,6 +69,7 @@ int code_vectors(DType type) {
     case DType::kQ4_0:
     case DType::kQ4_K:
       return 4;
+    case DType::kQ5_0:
     case DType::kQ5_K:
       return 5;
     case DType::kQ6_K:
@@ -80,7 +90,8 @@ void place_codes(DType type, const uint8_t* codes, int r, uint8_t* block) {
         continue;
       }
       block[64 * (g % 4) + at] |= static_cast<uint8_t>((code & 15) << (4 * (g / 4)));
-      if (type == DType::kQ5_K) block[256 + at] |= static_cast<uint8_t>((code >> 4) << g);
+      const bool five_bits = type == DType::kQ5_K || type == DType::kQ5_0;
+      if (five_bits) block[256 + at] |= static_cast<uint8_t>((code >> 4) << g);
       if (type == DType::kQ6_K) {
         block[256 + 64 * (g / 4) + at] |= static_cast<uint8_t>((code >> 4) << (2 * (g % 4)));
       }
@@ -95,8 +106,9 @@ void place_scales(DType type, const uint8_t* row, int64_t cols, int r, uint8_t* 
   const auto copy_half = [](uint8_t* dst, const uint8_t* src) { std::memcpy(dst, src, 2); };
   switch (type) {
     case DType::kQ4_0:
+    case DType::kQ5_0:
     case DType::kQ8_0: {
-      const int64_t size = type == DType::kQ4_0 ? 18 : 34;
+      const int64_t size = type == DType::kQ4_0 ? 18 : type == DType::kQ5_0 ? 22 : 34;
       for (int64_t b = 0; b < blocks; ++b) copy_half(scales + 32 * b + 2 * r, row + size * b);
       break;
     }
@@ -144,6 +156,7 @@ PanelLayout panel_layout(DType type, int64_t cols) {
       layout.code_bytes = static_cast<size_t>(cols) * kPanelRows * (type == DType::kF32 ? 4 : 2);
       break;
     case DType::kQ4_0:
+    case DType::kQ5_0:
     case DType::kQ8_0:
       scale_bytes = blocks * 32;
       break;

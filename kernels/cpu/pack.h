@@ -13,7 +13,7 @@
 // All codes are unsigned; `code - offset` is the signed weight. A panel is all its blocks' code
 // vectors, then all its blocks' scales:
 //
-//   Q4_0, Q8_0   per block: half d[16]
+//   Q4_0, Q5_0, Q8_0   per block: half d[16]
 //   Q4_K, Q5_K   per 256 columns: half d[16], half dmin[16], then per block u8 scale[16], min[16]
 //   Q6_K         per 256 columns: half d[16], then per block i8 scale[2][16] (columns 0-15, 16-31)
 //

@@ -30,6 +30,8 @@ void decode_bf16(const uint8_t* src, float* dst);
 void encode_bf16(const float* src, uint8_t* dst);
 void decode_q4_0(const uint8_t* src, float* dst);
 void encode_q4_0(const float* src, uint8_t* dst);
+void decode_q5_0(const uint8_t* src, float* dst);
+void encode_q5_0(const float* src, uint8_t* dst);
 void decode_q8_0(const uint8_t* src, float* dst);
 void encode_q8_0(const float* src, uint8_t* dst);
 void decode_q4_k(const uint8_t* src, float* dst);

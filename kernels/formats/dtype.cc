@@ -15,6 +15,7 @@ constexpr Codec kCodecs[] = {
     {{DType::kF16, "F16", 1, 2}, formats::decode_f16, formats::encode_f16},
     {{DType::kBF16, "BF16", 1, 2}, formats::decode_bf16, formats::encode_bf16},
     {{DType::kQ4_0, "Q4_0", 32, 18}, formats::decode_q4_0, formats::encode_q4_0},
+    {{DType::kQ5_0, "Q5_0", 32, 22}, formats::decode_q5_0, formats::encode_q5_0},
     {{DType::kQ8_0, "Q8_0", 32, 34}, formats::decode_q8_0, formats::encode_q8_0},
     {{DType::kQ4_K, "Q4_K", 256, 144}, formats::decode_q4_k, formats::encode_q4_k},
     {{DType::kQ5_K, "Q5_K", 256, 176}, formats::decode_q5_k, formats::encode_q5_k},

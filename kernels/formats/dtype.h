@@ -10,6 +10,7 @@ enum class DType : uint32_t {
   kF32 = 0,
   kF16 = 1,
   kQ4_0 = 2,
+  kQ5_0 = 6,
   kQ8_0 = 8,
   kQ4_K = 12,
   kQ5_K = 13,
@@ -34,7 +35,7 @@ size_t row_bytes(const FormatInfo& format, int64_t n);
 /// every other kernel. `src` needs no alignment.
 void dequantize(DType type, const void* src, int64_t n, float* dst);
 
-/// Encodes `n` floats, for tests and tools. Q4_0, Q8_0, F16, BF16, F32, Q6_K, Q4_K and Q5_K.
+/// Encodes `n` floats, for tests and tools.
 void quantize(DType type, const float* src, int64_t n, void* dst);
 
 /// IEEE half precision, round to nearest even.

@@ -373,8 +373,8 @@ TEST_CASE("a state taken back is that of a cold run, wherever passes and checkpo
 }
 
 TEST_CASE("every weight format") {
-  for (const DType type : {DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_K,
-                           DType::kQ5_K, DType::kQ6_K}) {
+  for (const DType type : {DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ5_0,
+                           DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
     // Activations have 8 bits next to quantised weights: about 1% of a logit of size 1.
     const bool exact = type == DType::kF16 || type == DType::kBF16;
     compare_with_reference(

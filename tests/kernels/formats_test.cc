@@ -30,7 +30,7 @@ TEST_CASE("formats: the table's geometry is GGUF's") {
     CHECK(format->block_bytes == row.bytes);
     CHECK(row_bytes(*format, 512) == size_t(512 / row.elements * row.bytes));
   }
-  for (const uint32_t id : {3u, 6u, 9u, 10u, 15u, 31u, 39u, 4000000000u}) {
+  for (const uint32_t id : {3u, 7u, 9u, 10u, 15u, 31u, 39u, 4000000000u}) {
     CHECK(find_format(id) == nullptr);
   }
 }
@@ -106,6 +106,31 @@ TEST_CASE("formats: Q4_0 keeps the sign of the largest value in d") {
   for (const float v : y) CHECK(v == 0.0f);
 }
 
+TEST_CASE("formats: Q5_0 bytes by hand") {
+  // d = -1: the value of largest magnitude, 16, is code 0.
+  float x[32] = {};
+  x[0] = 16.0f;   // code 0
+  x[1] = -15.0f;  // code 31
+  x[17] = 3.0f;   // code 13
+  x[31] = -2.4f;  // 2.4 steps: code 18
+  uint8_t block[22];
+  quantize(DType::kQ5_0, x, 32, block);
+  CHECK(block[0] == 0x00);
+  CHECK(block[1] == 0xbc);
+  CHECK(block[2] == 0xfe);   // elements 0..7: all others are at least 16
+  CHECK(block[4] == 0xfd);   // elements 16..23: element 17 is below
+  CHECK(block[6] == 0x00);   // low: element 0, high: element 16 (code 16)
+  CHECK(block[7] == 0xdf);   // element 17: 13, element 1: 31
+  CHECK(block[21] == 0x20);  // element 31: 18, element 15: 16
+  float y[32];
+  dequantize(DType::kQ5_0, block, 32, y);
+  CHECK(y[0] == 16.0f);
+  CHECK(y[1] == -15.0f);
+  CHECK(y[17] == 3.0f);
+  CHECK(y[31] == -2.0f);
+  CHECK(y[5] == 0.0f);
+}
+
 TEST_CASE("formats: Q8_0 bytes by hand") {
   float x[32] = {};
   x[0] = 127.0f;
@@ -174,7 +199,7 @@ TEST_CASE("formats: round trips are as close as the bits allow") {
   };
   const Row rows[] = {{DType::kF32, 0},       {DType::kF16, 4e-4},   {DType::kBF16, 3e-3},
                       {DType::kQ8_0, 0.0065}, {DType::kQ6_K, 0.021}, {DType::kQ5_K, 0.041},
-                      {DType::kQ4_K, 0.082},  {DType::kQ4_0, 0.10}};
+                      {DType::kQ5_0, 0.05},   {DType::kQ4_K, 0.082}, {DType::kQ4_0, 0.10}};
   const auto x = normal_floats(256 * 64, 7, 0.05f);
   for (const Row& row : rows) {
     const auto bytes = quantized(row.type, x);

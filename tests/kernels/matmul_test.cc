@@ -183,7 +183,8 @@ TEST_CASE("matmul: extreme codes do not overflow the integer paths") {
   // All weight codes and activations at their largest magnitude, both signs.
   const Case c{16, 256, 3};
   ThreadPool pool(1);
-  for (const DType type : {DType::kQ4_0, DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+  for (const DType type :
+       {DType::kQ4_0, DType::kQ5_0, DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
     for (const int fill : {0x00, 0x7f, 0x80, 0xff}) {
       Problem p;
       const FormatInfo& format = *find_format(static_cast<uint32_t>(type));

@@ -25,8 +25,9 @@ inline std::vector<uint8_t> quantized(DType type, const std::vector<float>& v) {
 }
 
 inline const std::vector<DType>& all_types() {
-  static const std::vector<DType> types = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0,
-                                           DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+  static const std::vector<DType> types = {DType::kF32,  DType::kF16,  DType::kBF16,
+                                           DType::kQ4_0, DType::kQ5_0, DType::kQ8_0,
+                                           DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
   return types;
 }
 

@@ -81,6 +81,14 @@ struct FormatQ5K : FormatQ4K {
   }
 };
 
+struct FormatQ5_0 : FormatQ5K {
+  static constexpr int kOffsetShift = 1;  // 16 = 8 << 1
+  static constexpr bool kHasMin = false;
+  static BlockScales scales(const uint8_t* s, int64_t block, int part) {
+    return FormatQ4_0::scales(s, block, part);
+  }
+};
+
 struct FormatQ6K {
   static constexpr int kMaxCode = 63, kCodeBytes = 384, kOffsetShift = 2;  // 32 = 8 << 2
   static constexpr bool kHasMin = false, kTwoScales = true;

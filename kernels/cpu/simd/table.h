@@ -4,6 +4,7 @@
 Kernels make_table() {
   Kernels k{};
   fill_quant<FormatQ4_0>(k.quant_gemm[kKindQ4_0]);
+  fill_quant<FormatQ5_0>(k.quant_gemm[kKindQ5_0]);
   fill_quant<FormatQ8_0>(k.quant_gemm[kKindQ8_0]);
   fill_quant<FormatQ4K>(k.quant_gemm[kKindQ4K]);
   fill_quant<FormatQ5K>(k.quant_gemm[kKindQ5K]);
