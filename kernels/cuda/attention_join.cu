@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kThreads) join_kernel(const __grid_constant__ 
   pdl_trigger();
   pdl_wait();
   Work work;
-  if (!find_work(args, 0, work) || work.n_active == 1) return;  // 1: it stored its rows itself
+  if (!find_work(args, 0, work) || work.n_parts == 1) return;  // 1: it stored its rows itself
   const int row_begin = static_cast<int>(blockIdx.x) * kBlockRows<kDim>;
   const int n_rows = min(kBlockRows<kDim>, work.n_pairs - row_begin);
   if (n_rows > 0) join_rows<kDim, kThreads>(args, work, row_begin, n_rows, weights);

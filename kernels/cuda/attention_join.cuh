@@ -42,7 +42,7 @@ __device__ inline void join_rows(const KernelArgs& args, const Work& work, int r
     for (int i = 0; i < 2; ++i) {
       const int split = lane + 32 * i;
       part[i] = make_float2(-INFINITY, 0);
-      if (split < work.n_active) {
+      if (split < work.n_parts) {
         part[i] = __ldcg(args.states + partial_row(args, work, split, row_begin + row));
       }
       top = fmaxf(top, part[i].x);
@@ -62,7 +62,7 @@ __device__ inline void join_rows(const KernelArgs& args, const Work& work, int r
     const float inverse = sum > 0 ? 1.0F / sum : 0.0F;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      if (lane + 32 * i < work.n_active) {
+      if (lane + 32 * i < work.n_parts) {
         weights[(lane + 32 * i) * n_rows + row] = part[i].y * inverse;
       }
     }
@@ -80,10 +80,10 @@ __device__ inline void join_rows(const KernelArgs& args, const Work& work, int r
     const uint4* parts = reinterpret_cast<const uint4*>(args.partials) +
                          partial_row(args, work, 0, row_begin + row) * kChunks + column / 8;
     float sum[8] = {};
-    if (work.n_active <= 16) {
-      add_parts<16>(parts, stride, work.n_active, weights + row, n_rows, sum);
+    if (work.n_parts <= 16) {
+      add_parts<16>(parts, stride, work.n_parts, weights + row, n_rows, sum);
     } else {
-      add_parts<32>(parts, stride, work.n_active, weights + row, n_rows, sum);
+      add_parts<32>(parts, stride, work.n_parts, weights + row, n_rows, sum);
     }
     // Eight lanes' eight columns, as twice eight lanes' four: store_output wants them so.
 #pragma unroll

@@ -22,7 +22,7 @@ __device__ inline bool arrives_last(const KernelArgs& args, const Work& work) {
   bool last = false;
   if (threadIdx.x == 0) {
     const unsigned arrived = atomicAdd(args.counters + work.unit, 1U);
-    last = arrived == static_cast<unsigned>(work.n_active) - 1;
+    last = arrived == static_cast<unsigned>(work.n_parts * args.cluster) - 1;
     if (last) args.counters[work.unit] = 0;  // for the next call
   }
   last = __syncthreads_or(last) != 0;
@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(C::kThreads)
   for (int m = 0; m < C::kMTiles; ++m) states[m].finish();
   store_rows<C>(args, work, states, o, shared);
   if constexpr (C::kJoins) {
-    if (work.n_active == 1 || !arrives_last(args, work)) return;
+    if (work.n_parts == 1 || !arrives_last(args, work)) return;
     join_rows<C::kDim, C::kThreads>(args, work, 0, work.n_pairs, reinterpret_cast<float*>(shared));
   }
 }

@@ -12,7 +12,7 @@ constexpr int kBlocksPerProcessor = 1;
 constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxUnits;
 constexpr size_t kStateBytes = sizeof(float2) * kMaxPartialRows;
 
-void plan_blocks(KernelArgs& args) {
+void plan_blocks(KernelArgs& args, int max_cluster) {
   const int tile_rows = args.tile_rows;
   const int tile_keys = args.tile_keys;
   const AttentionParams& p = args.params;
@@ -29,7 +29,10 @@ void plan_blocks(KernelArgs& args) {
   int splits = std::min({kBlocksPerProcessor * processors / units, bucket / tile_keys, kMaxSplits,
                          kMaxPartialRows / (units * tile_rows)});
   if (units > kMaxUnits) splits = 1;
-  args.n_splits = std::max(splits, 1);
+  splits = std::max(splits, 1);
+  args.cluster =
+      std::min(max_cluster, static_cast<int>(std::bit_floor(static_cast<unsigned>(splits))));
+  args.n_splits = splits / args.cluster * args.cluster;
   const int keys = (bucket + args.n_splits - 1) / args.n_splits;
   args.split_keys = (keys + tile_keys - 1) / tile_keys * tile_keys;
 }

@@ -8,6 +8,8 @@ namespace fimd::cuda::attention_detail {
 
 /// The most blocks that share the keys of a row.
 inline constexpr int kMaxSplits = 64;
+/// The most splits that are one cluster.
+inline constexpr int kMaxCluster = 16;
 /// The most rows whose parts the workspace holds (splits, units and rows of a tile together).
 inline constexpr int kMaxPartialRows = 40960;
 /// The most units (KV head, tile of rows, sequence) whose keys are split.
@@ -23,14 +25,16 @@ struct KernelArgs {
   int tile_keys = 64;
   int m_tiles = 1;  // tiles of rows of the longest sequence
   int n_splits = 1;
+  int cluster = 1;  // so many neighbouring splits are one thread-block cluster
   int split_keys = 0;
   unsigned* counters = nullptr;  // (kMaxUnits), zero between calls
   float2* states = nullptr;      // (kMaxPartialRows): maximum and sum of a part
   __half* partials = nullptr;    // (kMaxPartialRows, head_dim)
 };
 
-/// Fills in the number of tiles and splits from tile_rows and tile_keys.
-void plan_blocks(KernelArgs& args);
+/// Fills in the number of tiles and splits from tile_rows and tile_keys, and how many splits are a
+/// cluster (at most max_cluster).
+void plan_blocks(KernelArgs& args, int max_cluster);
 
 /// At most 16 rows to a KV head in every sequence.
 void launch_decode(KernelArgs& args, cudaStream_t stream);

@@ -25,11 +25,13 @@ struct Config {
   static constexpr bool kQueryInRegisters = kMTiles == 1 && kDim <= 128;
   /// Few rows: the block that arrives last joins the splits. Else a kernel of its own does.
   static constexpr bool kJoins = kRows <= 16;
+  /// Whether splits may be joined in clusters first.
+  static constexpr bool kClusters = kRows <= 64;
   static constexpr int kTileBytes = kKeys * Tile<kDim>::kRowBytes;
   static constexpr int kQueryBytes = kQueryInRegisters ? 0 : kRows * Tile<kDim>::kRowBytes;
   static constexpr int kSharedBytes = kStages * 2 * kTileBytes + kQueryBytes;
   // Joining the warps (outputs, maxima and sums), and joining the splits (their weights).
-  static constexpr int kMergeBytes = kWarpsN * kRows * (kDim + 2) * 4;
+  static constexpr int kMergeBytes = (kWarpsN * kRows * (kDim + 2) + 2 * kRows) * 4;
 
   static_assert(kWarpKeys % 16 == 0 && kStages >= 2);
   static_assert(kTileBytes % 1024 == 0 || !Tile<kDim>::kSwizzled);
@@ -45,7 +47,7 @@ struct Work {
   int unit;       // (sequence, tile, KV head): what is joined
   int key_begin;  // of this block's split
   int key_end;
-  int n_active;  // splits that have keys
+  int n_parts;  // clusters of splits that have keys: what is left to join
 };
 
 /// The tile and KV head by blockIdx.y and z. False if there is nothing to do: the sequence has
@@ -65,10 +67,11 @@ __device__ inline bool find_work(const KernelArgs& args, int split, Work& work) 
   const int from =
       p.window > 0 ? max(0, first - p.window + 1) / args.tile_keys * args.tile_keys : 0;
   const int splits = (last + 1 - from + args.split_keys - 1) / args.split_keys;
-  work.n_active = min(splits, args.n_splits);
-  if (split >= work.n_active) return false;
-  work.key_begin = from + split * args.split_keys;
-  // The last split takes what a sequence longer than planned has left.
+  work.n_parts = (min(splits, args.n_splits) + args.cluster - 1) / args.cluster;
+  if (split / args.cluster >= work.n_parts) return false;
+  // The last split takes what a sequence longer than planned has left. A split without keys, in a
+  // cluster that has some, takes part with nothing.
+  work.key_begin = min(last + 1, from + split * args.split_keys);
   work.key_end =
       split == args.n_splits - 1 ? last + 1 : min(last + 1, work.key_begin + args.split_keys);
   return true;
@@ -82,10 +85,11 @@ __device__ inline int64_t query_row(const KernelArgs& args, const Work& work, in
   return static_cast<int64_t>(token) * args.params.n_heads + head;
 }
 
-/// Where a split leaves its part of a row.
-__device__ inline int64_t partial_row(const KernelArgs& args, const Work& work, int split,
-                                      int row) {
-  return (static_cast<int64_t>(work.unit) * args.n_splits + split) * args.tile_rows + row;
+/// Where a cluster of splits leaves its part of a row.
+__device__ inline int64_t partial_row(const KernelArgs& args, const Work& work, int part, int row) {
+  return (static_cast<int64_t>(work.unit) * (args.n_splits / args.cluster) + part) *
+             args.tile_rows +
+         row;
 }
 
 /// Stores four outputs of a row, normalised: as float, and as what the next product reads. Whole
