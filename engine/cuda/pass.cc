@@ -264,6 +264,7 @@ void PassLauncher::attend(const DeviceLayer& layer, const PassShape& shape, cons
       .max_rows = tail ? shape.tail_max_rows : shape.max_rows,
       .max_keys = shape.keys,
       .out = scratch_.att,
+      .overlaps_append = !tail,
       .workspace = scratch_.attention_workspace};
   cuda::attention(params, stream_);
 }

@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(C::kThreads)
   if constexpr (C::kQueryInRegisters) {
     for (; first_tiles < C::kStages - 1; ++first_tiles) {
       const int end = work.key_begin + (first_tiles + 1) * C::kKeys;
-      if (first_tiles < n_tiles && end > work.sequence.first) break;
+      if (first_tiles < n_tiles && (!p.overlaps_append || end > work.sequence.first)) break;
       copy(first_tiles);
     }
     pdl_wait();

@@ -175,9 +175,9 @@ void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& ro
                  const int32_t* pages, __half* q_out, cudaStream_t stream);
 
 /// Causal grouped-query attention of every row against all keys of its sequence (already appended).
-/// q as rope_append wrote it; if rope_append is the kernel before it, reading older keys overlaps
-/// it; page_tokens a power of two, at least 16. out: float32 (n_rows, n_heads, head_dim). window 0:
-/// unlimited, else key j is visible to query i iff i - window < j <= i.
+/// q as rope_append wrote it; page_tokens a power of two, at least 16. out: float32 (n_rows,
+/// n_heads, head_dim). window 0: unlimited, else key j is visible to query i iff i - window < j <=
+/// i.
 struct AttentionParams {
   const __half* q = nullptr;
   KvPages kv;
@@ -192,6 +192,9 @@ struct AttentionParams {
   float* out = nullptr;  // or null, if activations are enough
   /// What the next product reads, as quantize(out) would write it; head_dim a multiple of 32.
   Activations activations;
+  /// The kernel in front is rope_append() with the same `sequences`: keys before their first rows
+  /// are fetched while it still runs. Not for sequences that begin at later rows than it appended.
+  bool overlaps_append = false;
   void* workspace = nullptr;  // attention_workspace_bytes(...), zeroed once, of one stream
 };
 /// Chooses between split-K flash decoding (few rows) and flash prefill by max_rows. The split
