@@ -9,6 +9,8 @@ namespace fimd::cuda {
 namespace attention_detail {
 
 constexpr int kBlocksPerProcessor = 1;
+/// Beyond so many keys the blocks of one cluster are too few to read them at full speed.
+constexpr int kClusterKeys = 8192;
 constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxUnits;
 constexpr size_t kStateBytes = sizeof(float2) * kMaxPartialRows;
 
@@ -30,9 +32,13 @@ void plan_blocks(KernelArgs& args, int max_cluster) {
                          kMaxPartialRows / (units * tile_rows)});
   if (units > kMaxUnits) splits = 1;
   splits = std::max(splits, 1);
-  args.cluster =
-      std::min(max_cluster, static_cast<int>(std::bit_floor(static_cast<unsigned>(splits))));
-  args.n_splits = splits / args.cluster * args.cluster;
+  args.cluster = 1;
+  if (max_cluster > 1 && bucket <= kClusterKeys) {
+    // One cluster: joining its blocks is quicker than any way through memory.
+    splits = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::min(splits, max_cluster))));
+    args.cluster = splits;
+  }
+  args.n_splits = splits;
   const int keys = (bucket + args.n_splits - 1) / args.n_splits;
   args.split_keys = (keys + tile_keys - 1) / tile_keys * tile_keys;
 }
