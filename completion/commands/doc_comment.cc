@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 
 #include "completion/text_util.h"
 
@@ -180,6 +181,12 @@ Status check_doc_text(std::string_view text, std::string_view code) {
   size_t repeated = 0;
   for (size_t i = 1; i < words.size(); ++i) repeated += words[i] == words[i - 1] ? 1 : 0;
   if (repeated > words.size() / 12) return unusable("it repeats itself");
+  // Three words in a row, again and again. Longer texts may say the same twice.
+  std::map<std::string, size_t> triples;
+  for (size_t i = 2; i < words.size(); ++i) {
+    const size_t times = ++triples[words[i - 2] + " " + words[i - 1] + " " + words[i]];
+    if (times > 1 + words.size() / 40) return unusable("it repeats itself");
+  }
   std::vector<std::string_view> seen;
   for (const std::string_view line : split_lines(text)) {
     const std::string_view content = trim(line);

@@ -62,10 +62,21 @@ double speaks_of_name(std::string_view text, std::string_view name) {
   return parts.empty() ? 0 : spoken_of(parts, parts_of(text)) / static_cast<double>(parts.size());
 }
 
-/// A description has something to do with the code: a small model likes to write what stands
-/// above many functions.
+/// A description speaks of what the name says: a small model likes to write what stands above many
+/// functions. Where the name says nothing, it speaks of the code.
 bool is_related(std::string_view text, std::string_view name, std::string_view code) {
-  return speaks_of_name(text, name) > 0 || spoken_of(parts_of(code), parts_of(text)) >= 3;
+  if (!parts_of(name).empty()) return speaks_of_name(text, name) > 0;
+  return spoken_of(parts_of(code), parts_of(text)) >= 3;
+}
+
+/// Counts on: 1, 2, 3, 4 ...
+bool enumerates(std::string_view text) {
+  size_t numbers = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (digit && (i == 0 || !is_word_byte(text[i - 1]))) ++numbers;
+  }
+  return numbers > 3;
 }
 
 /// `x` is quoted but the code has no x.
@@ -126,7 +137,8 @@ Result<std::string> choose_doc_text(const DocPlace& place, std::string_view code
     }
     const std::string_view said =
         place.style == DocStyle::kSlashes ? std::string_view(candidate.written) : text;
-    if (status.ok() && (quotes_unknown(text, code) || !is_related(said, place.code.name, code))) {
+    if (status.ok() && (quotes_unknown(text, code) || enumerates(text) ||
+                        !is_related(said, place.code.name, code))) {
       status = Error{ErrorCode::kNotFound, "the model found no description: \"" + text + "\""};
     }
     if (status.ok()) return text;

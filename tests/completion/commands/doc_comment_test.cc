@@ -102,9 +102,9 @@ TEST_CASE("docstrings with other quotes and indentation") {
 TEST_CASE("what is no documentation is refused") {
   const std::string code = "int f(int a) {\n  return a + another_name;\n}";
   CHECK(check_doc_text("Adds another name.", code).ok());
-  for (const char* text :
-       {"", "  \n ", "x", "12 34 !!", "Adds adds adds it.", "return a + another_name;",
-        "The same line here.\nThe same line here.", "bad \x01 text here"}) {
+  for (const char* text : {"", "  \n ", "x", "12 34 !!", "Adds adds adds it.",
+                           "return a + another_name;", "The same line here.\nThe same line here.",
+                           "A list of items of a list of items.", "bad \x01 text here"}) {
     CAPTURE(std::string(text));
     CHECK_FALSE(check_doc_text(text, code).ok());
   }
@@ -141,6 +141,8 @@ TEST_CASE("of several candidates the likeliest that fits is taken") {
   CHECK(*choose({{"Read `secret` config", -0.1}, {"Load `path` config", -2}}) ==
         "Load `path` config.");
   CHECK_FALSE(choose({{"Re-exports an implementation", -0.1}, {"TODO: read config", -0.1}}).ok());
+  CHECK_FALSE(choose({{"Read a config of 1, 2, 3, 4 and 5", -0.1}}).ok());
+  CHECK_FALSE(choose({{"Load the path and return it", -0.1}}).ok());  // nothing of read or config
   CHECK_FALSE(choose({}).ok());
 }
 
