@@ -3,12 +3,14 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <thread>
 
+#include "engine/generators/local.h"
 #include "engine/load.h"
 #include "tests/engine/fakes.h"
 
@@ -186,6 +188,53 @@ TEST_CASE("options are checked, and a small KV budget shortens the context") {
   CHECK(load({.kv_cache_bytes = 60000})->info().context_length < own);
   CHECK(load({.context_length = 64})->info().context_length == 64);
   CHECK(load({.context_length = 1 << 30})->info().context_length == own);
+}
+
+/// A device that dies in its second pass.
+class DyingBackend final : public Backend {
+ public:
+  std::string name() const override { return "dying"; }
+  KvGeometry kv() const override { return {.page_tokens = 16, .n_pages = 100, .page_bytes = 1}; }
+  int max_batch_tokens() const override { return 64; }
+  Status forward(std::span<const StepInput>, std::span<Sampled> outputs) override {
+    if (++passes_ > 1) return Error{ErrorCode::kUnavailable, "the device is gone"};
+    for (Sampled& sampled : outputs) sampled.token = 65;
+    return {};
+  }
+  void copy_page(int32_t, int32_t, int) override {}
+  bool lost() const override { return passes_ > 1; }
+  std::span<const float> logits(size_t) const override { return {}; }
+
+ private:
+  int passes_ = 0;
+};
+
+TEST_CASE("a lost device is told once, and every request has its answer") {
+  LocalGenerator::Parts parts;
+  auto source = open_model_source(kModel);
+  REQUIRE(source.ok());
+  parts.source = std::move(*source);
+  auto spec = read_model_spec(*parts.source);
+  REQUIRE(spec.ok());
+  parts.spec = std::make_unique<ModelSpec>(std::move(*spec));
+  auto tokenizer = parts.source->tokenizer();
+  REQUIRE(tokenizer.ok());
+  parts.tokenizer = std::move(*tokenizer);
+  parts.backend = std::make_unique<DyingBackend>();
+  LocalGenerator generator(std::move(parts), {.context_length = 200});
+  std::atomic<int> told = 0;
+  generator.when_lost([&] { ++told; });
+  for (int i = 0; i < 3; ++i) {
+    const auto sink = std::make_shared<WaitingSink>();
+    GenerationRequest asked = request("    x", 50, sink);
+    asked.params.heal = false;  // the device does not look what it is allowed to say
+    generator.submit(std::move(asked));
+    const auto result = sink->wait();
+    REQUIRE_FALSE(result.ok());
+    CHECK(result.error().code == ErrorCode::kUnavailable);
+  }
+  // The first answer comes before the callback, the third after it.
+  CHECK(told == 1);
 }
 
 }  // namespace
