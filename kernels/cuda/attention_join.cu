@@ -14,7 +14,6 @@ constexpr int kBlockRows = kThreads / (kDim / 8);
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) join_kernel(const __grid_constant__ KernelArgs args) {
   __shared__ float weights[kMaxSplits * kBlockRows<kDim>];
-  pdl_trigger();
   pdl_wait();
   Work work;
   if (!find_work(args, 0, work) || work.n_parts == 1) return;  // 1: it stored its rows itself

@@ -38,7 +38,6 @@ __global__ void __launch_bounds__(C::kThreads)
   constexpr int kDimTiles = C::kDim / 8;
   constexpr int kKeyTiles = C::kWarpKeys / 8;
   extern __shared__ __align__(1024) char shared[];
-  pdl_trigger();
   // Few rows: tiles of keys older than this step are fetched while rope_append runs (see there).
   if constexpr (!C::kQueryInRegisters) pdl_wait();
   Work work;

@@ -8,7 +8,6 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void add_bias_kernel(const float* bias, int64_t cols, float* y, int64_t y_stride) {
-  pdl_trigger();
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const float b = c < cols ? bias[c] : 0.0F;
   pdl_wait();

@@ -47,7 +47,6 @@ __device__ float block_sum(float value) {
 
 /// grid (rows, 2 n_k_heads + n_v_heads); block: at least k_dim and v_dim threads, whole warps.
 __global__ void conv_kernel(const Arguments args) {
-  pdl_trigger();
   pdl_wait();
   const DeltaShape& shape = args.shape;
   const int row = static_cast<int>(blockIdx.x);
@@ -90,7 +89,6 @@ __global__ void conv_kernel(const Arguments args) {
 /// Leaves the last kernel - 1 rows as the tail, after each save and at the end. grid (channels,
 /// sequences).
 __global__ void tail_kernel(const Arguments args) {
-  pdl_trigger();
   pdl_wait();
   const int64_t channels = args.shape.channels();
   const int64_t channel = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

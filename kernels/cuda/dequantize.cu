@@ -49,7 +49,6 @@ template <class Format>
 __global__ void __launch_bounds__(32 * kWarps)
     dequantize_tiles(const uint8_t* packed, int64_t rows, int64_t cols, int k_tiles,
                      int64_t n_tiles, __nv_bfloat16* dst) {
-  pdl_trigger();
   pdl_wait();
   const int lane = threadIdx.x % 32;
   const int64_t tile = int64_t{kWarps} * blockIdx.x + threadIdx.x / 32;
@@ -69,7 +68,6 @@ __global__ void __launch_bounds__(32 * kWarps)
 template <class Format>
 __global__ void embed_tiles(const uint8_t* packed, int64_t rows, int64_t cols, int k_tiles,
                             const int32_t* tokens, float* x) {
-  pdl_trigger();
   pdl_wait();
   const int64_t token = min(max(int64_t{tokens[blockIdx.x]}, int64_t{0}), rows - 1);
   const int in_tile = static_cast<int>(token % kTileRows);
@@ -87,7 +85,6 @@ __global__ void embed_tiles(const uint8_t* packed, int64_t rows, int64_t cols, i
 
 __global__ void embed_bf16(const __nv_bfloat16* embedding, int64_t rows, int64_t cols,
                            const int32_t* tokens, float* x) {
-  pdl_trigger();
   pdl_wait();
   const int64_t token = min(max(int64_t{tokens[blockIdx.x]}, int64_t{0}), rows - 1);
   for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {

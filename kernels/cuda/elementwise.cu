@@ -92,7 +92,6 @@ struct GatedNorm {
 
 template <class Source>
 __global__ void __launch_bounds__(kThreads) quantize_kernel(Source source, RowWriter writer) {
-  pdl_trigger();
   pdl_wait();
   const int row = blockIdx.y;
   const int64_t col = 4 * (int64_t{kThreads} * blockIdx.x + threadIdx.x);
@@ -111,7 +110,6 @@ void quantize_rows(const Source& source, int n_rows, const Activations& out, cud
 
 __global__ void __launch_bounds__(kThreads)
     gather(const float* x, const int32_t* rows, int64_t cols, float* y) {
-  pdl_trigger();
   pdl_wait();
   const float* from = x + int64_t{rows[blockIdx.y]} * cols;
   const int64_t col = int64_t{kThreads} * blockIdx.x + threadIdx.x;

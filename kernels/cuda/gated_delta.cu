@@ -118,7 +118,6 @@ __global__ void __launch_bounds__(kThreads) gated_delta_kernel(const Arguments a
 
   // The inputs were copied, and the state was written, before any kernel of this pass: both may be
   // read before the kernels in front of this one are done.
-  pdl_trigger();
   const Sequence sequence = args.sequences[blockIdx.z];
   if (sequence.n_rows <= 0) {
     pdl_wait();

@@ -2,12 +2,14 @@
 // (sm_90 and newer), so that a kernel's blocks start, and fetch what no earlier kernel writes
 // (weights), while the kernel before it still runs.
 //
-// The rules, for every kernel launched with launch():
-//  - call pdl_trigger() early (the top is right): it only lets the next kernel's blocks start;
-//  - call pdl_wait() in every thread before the first read or write of memory that other kernels
-//    touch. It returns when all kernels before this one have finished and their writes are visible.
-//    A kernel that never waits would break the chain for those behind it.
-// Both are nothing on older GPUs, where kernels run one after another. Good inside graph capture.
+// The rule, for every kernel launched with launch(): call pdl_wait() in every thread (or exit)
+// before the first read or write of memory that other kernels touch. It returns when all kernels
+// before this one have finished and their writes are visible, and then lets the next kernel's
+// blocks start: when a kernel starts, all but the one in front of it have finished, so nothing
+// older than that is in the caches of its multiprocessor. A kernel that never waits would break the
+// chain for those behind it. It is nothing on older GPUs, where kernels run one after another. Good
+// inside graph capture. With FIMD_CUDA_DEPENDENT_LAUNCH=0 in the environment kernels run one after
+// another everywhere: to find out whether a fault is one of ordering.
 //
 // Owner: none. Thread: any. Include from .cu files only.
 #pragma once
@@ -15,6 +17,9 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <utility>
 
 namespace fimd::cuda {
@@ -22,17 +27,20 @@ namespace fimd::cuda {
 __device__ __forceinline__ void pdl_wait() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-__device__ __forceinline__ void pdl_trigger() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 
+inline bool dependent_launch_wanted() {
+  static const bool wanted = [] {
+    const char* value = std::getenv("FIMD_CUDA_DEPENDENT_LAUNCH");
+    return value == nullptr || std::strcmp(value, "0") != 0;
+  }();
+  return wanted;
+}
+
 /// Enqueues kernel<<<grid, block, shared_bytes, stream>>>(args...). Raises the kernel's limit of
-/// dynamic shared memory where more than 48 KB are asked for. An error stays for cudaGetLastError.
+/// dynamic shared memory where more are asked for. An error stays for cudaGetLastError.
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
             cudaStream_t stream, Args&&... args) {
@@ -40,7 +48,7 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
   // By the code that was loaded, not the device: code made for sm_80 does not wait.
   cudaFuncAttributes loaded = {};
   if (cudaFuncGetAttributes(&loaded, function) != cudaSuccess) return;
-  if (shared_bytes > (size_t{48} << 10) &&
+  if (static_cast<int64_t>(shared_bytes) > loaded.maxDynamicSharedSizeBytes &&
       cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(shared_bytes)) != cudaSuccess) {
     return;
@@ -54,7 +62,7 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = loaded.ptxVersion >= 90 ? 1 : 0;
+  config.numAttrs = loaded.ptxVersion >= 90 && dependent_launch_wanted() ? 1 : 0;
   static_cast<void>(cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...));
 }
 

@@ -29,6 +29,7 @@ DeviceLimits device_limits() {
 
 // Two kernels' blocks fit a multiprocessor (228 KB on Hopper), and something small beside them.
 constexpr int kSharedBudget = 104 << 10;
+constexpr int kManyRowTiles = 1024;
 // Less than this under way, and memory is not kept busy.
 constexpr int kLeastRingBytes = 52 << 10;
 
@@ -36,10 +37,15 @@ template <class Weights, int T, int kGroups>
 void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
   const DeviceLimits limits = device_limits();
   if (limits.processors == 0) return;
-  const int fixed = kBarrierBytes + 4 * sum_slots<T, kGroups>(p.swiglu) * slot_floats<T, kGroups>();
+  const int fixed =
+      kBarrierBytes + 4 * sum_slots<T, kGroups>(p.swiglu) * kMatmulWarps * kTileRows * T * kGroups;
   const int x_tile_bytes = p.groups * p.group_bytes;
   const int64_t x_bytes = int64_t{x_tile_bytes} * p.k_tiles;
 
+  const int runs = p.row_tiles / (p.swiglu ? 4 : 1);
+  // Many row tiles: smaller teams, which end one half as often per item.
+  p.teams = p.row_tiles >= kManyRowTiles ? 2 : 1;
+  p.team_warps = kMatmulWarps / p.teams;
   p.slot_x = weight_bytes;
   p.slot_bytes = weight_bytes;
   p.ring_offset = fixed;
@@ -74,8 +80,8 @@ void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
   p.x_offset = shared;
   if (p.x_place <= XPlace::kResident) shared += static_cast<int>(x_bytes);
   launch(matmul_kernel<Weights, T, kGroups>,
-         static_cast<unsigned>(std::min(p.row_tiles / (p.swiglu ? 4 : 1), limits.processors)),
-         kMatmulThreads, static_cast<size_t>(shared), stream, p);
+         static_cast<unsigned>(std::min(runs, limits.processors)), kMatmulThreads,
+         static_cast<size_t>(shared), stream, p);
 }
 
 template <class Weights>

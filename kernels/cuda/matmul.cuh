@@ -1,19 +1,21 @@
 // The kernel of small-batch products, y (n_rows, rows) = x . w^T for up to 64 rows of x.
 //
-// A block takes rows of tiles ("row tiles": 16 rows of a matrix) blockIdx.x, + gridDim.x, ... of
-// all tasks. Its stream of items, (row tile, k tile) in order, is dealt to its 8 warps in turn;
-// each warp has its own ring of slots (weight_ring.cuh) that is filled several items ahead, across
-// the ends of row tiles, so that memory never waits for arithmetic:
+// The 8 warps of a block are 1, 2 or 4 teams. A team takes rows of tiles ("row tiles": 16 rows of a
+// matrix) of all tasks, every so many as there are teams on the GPU. Its stream of items, (row
+// tile, k tile) in order, is dealt to its warps in turn; each warp has its own ring of slots
+// (weight_ring.cuh) that is filled several items ahead, across the ends of row tiles, so that
+// memory never waits for arithmetic. For a team of 4:
 //
-//     item    0 1 2 3 4 5 6 7 | 8 9 ...          row tile 0: k = 0 .. k_tiles - 1, row tile 1: ...
-//     warp    0 1 2 3 4 5 6 7 | 0 1 ...
+//     item    0 1 2 3 4 5 6 | 7 8 ...          row tile 0: k = 0 .. k_tiles - 1, row tile 1: ...
+//     warp    0 1 2 3 0 1 2 | 3 0 ...
 //
-// With one block per multiprocessor about 80 KB of weights are under way on each, and with
-// dependent launch the ring is full before the kernel in front has ended. At the end of a row tile
-// the warps' sums are added in shared memory: class c has the k tiles c, c + 8, c + 16 ..., classes
-// are added in order, so that a result depends on nothing but the matrix and its row of x.
+// About 80 KB of weights are under way on each multiprocessor, and with dependent launch the ring
+// is full before the kernel in front has ended. At the end of a row tile one warp (in turn) adds
+// the team's sums in shared memory: class c has the k tiles c, c + W, c + 2 W ... (W warps in a
+// team), classes are added in order, so that a result depends on nothing but the matrices of the
+// call and its row of x. The others go on: a few row tiles may wait to be added.
 //
-// For SwiGLU a block takes four row tiles at a time, two of gate and the same two of up: 32 columns
+// For SwiGLU a team takes four row tiles at a time, two of gate and the same two of up: 32 columns
 // of the result, which are a block of quantised activations.
 //
 // Activations are in shared memory: all of them if they are small, else each item's part comes
@@ -32,8 +34,9 @@ namespace fimd::cuda {
 inline constexpr int kMatmulWarps = 8;
 inline constexpr int kMatmulThreads = 32 * kMatmulWarps;
 /// Barriers of the rings, then of the row tiles' sums: complete, and free again.
+inline constexpr int kMaxTeams = 4;
 inline constexpr int kMaxSumSlots = 8;
-inline constexpr int kBarrierBytes = (kMatmulWarps * kMaxStages + 2 * kMaxSumSlots) * 8;
+inline constexpr int kBarrierBytes = (kMatmulWarps * kMaxStages + 2 * kMaxTeams * kMaxSumSlots) * 8;
 /// Rows of BF16 weights are this far apart in a slot: no bank conflicts.
 inline constexpr int kBf16SlotStride = kBf16TileCols * 2 + 64;
 
@@ -66,6 +69,8 @@ struct MatmulParams {
   int group_bytes;  // of x in one k tile
   const uint8_t* x;
   XPlace x_place;
+  int teams;       // of warps in a block
+  int team_warps;  // kMatmulWarps / teams
   int stages;
   int slot_bytes;   // of a ring: weights, then streamed activations
   int slot_x;       // where these are
@@ -81,7 +86,11 @@ __device__ __forceinline__ int run_length(const MatmulParams& p) { return p.swig
 __device__ __forceinline__ int next_row_tile(const MatmulParams& p, int row_tile) {
   const int next = row_tile + 1;
   const int run = run_length(p);
-  return next % run != 0 ? next : next + (static_cast<int>(gridDim.x) - 1) * run;
+  return next % run != 0 ? next : next + (p.teams * static_cast<int>(gridDim.x) - 1) * run;
+}
+/// A block's teams are far apart, so that few row tiles are spread over all blocks.
+__device__ __forceinline__ int first_row_tile(const MatmulParams& p, int team) {
+  return (team * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x)) * run_length(p);
 }
 
 /// The place of a warp in its block's stream of items.
@@ -89,8 +98,8 @@ struct ItemCursor {
   int row_tile;
   int k;
   int task = 0;
-  __device__ __forceinline__ ItemCursor(const MatmulParams& p, int warp)
-      : row_tile(static_cast<int>(blockIdx.x) * run_length(p)), k(warp) {
+  __device__ __forceinline__ ItemCursor(const MatmulParams& p, int team, int team_warp)
+      : row_tile(first_row_tile(p, team)), k(team_warp) {
     find_task(p);
     settle(p);
   }
@@ -98,7 +107,7 @@ struct ItemCursor {
     return row_tile < p.row_tiles;
   }
   __device__ __forceinline__ void advance(const MatmulParams& p) {
-    k += kMatmulWarps;
+    k += p.team_warps;
     settle(p);
   }
   /// The row tile's place in its task.
@@ -183,7 +192,7 @@ __device__ __forceinline__ float total(const MatmulParams& p, const float* sums,
   float sum = sums[i];
 #pragma unroll
   for (int c = 1; c < kMatmulWarps; ++c) {
-    if (c < p.k_tiles) sum = __fadd_rn(sum, sums[c * class_floats + i]);
+    if (c < p.k_tiles && c < p.team_warps) sum = __fadd_rn(sum, sums[c * class_floats + i]);
   }
   return sum;
 }
@@ -240,12 +249,8 @@ __device__ __forceinline__ void pad_swiglu(const MatmulParams& p) {
   }
 }
 
-/// Sums of row tiles in shared memory: [slot][class][token][16 rows]. With more than 8 rows of x
-/// there is room for one run of row tiles, and the block waits for its sums to be written.
-template <int T, int kGroups>
-constexpr int slot_floats() {
-  return kMatmulWarps * kTileRows * T * kGroups;
-}
+/// Sums of row tiles in shared memory: [team][slot][class][token][16 rows]. With more than 8 rows
+/// of x there is room for one run of row tiles, and the team waits for its sums to be written.
 template <int T, int kGroups>
 __host__ __device__ constexpr int sum_slots(bool swiglu) {
   if (kGroups > 1) return swiglu ? 4 : 1;
@@ -255,13 +260,13 @@ __host__ __device__ constexpr int sum_slots(bool swiglu) {
 template <class Weights, int T, int kGroups>
 __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
     matmul_kernel(const __grid_constant__ MatmulParams p) {
-  pdl_trigger();
   extern __shared__ __align__(128) uint8_t shared[];
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   auto* barriers = reinterpret_cast<uint64_t*>(shared);
-  uint64_t* sums_done = barriers + kMatmulWarps * kMaxStages;
+  const int team = warp / p.team_warps, team_warp = warp % p.team_warps;
+  uint64_t* sums_done = barriers + kMatmulWarps * kMaxStages + 2 * kMaxSumSlots * team;
   uint64_t* sums_free = sums_done + kMaxSumSlots;
-  auto* slots = reinterpret_cast<float*>(shared + kBarrierBytes);
+  auto* scratch = reinterpret_cast<float*>(shared + kBarrierBytes);
   const int x_tile_bytes = p.groups * p.group_bytes;
   const bool streamed = p.x_place == XPlace::kStreamed;
 
@@ -278,7 +283,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
 
   // Weights first: they wait for nobody.
   if (!WeightRing::kLateCopies) pdl_wait();
-  ItemCursor reading(p, warp);
+  ItemCursor reading(p, team, team_warp);
   ItemCursor writing = reading;
   for (int s = 0; s < p.stages; ++s) {
     if (writing.valid(p)) {
@@ -288,11 +293,9 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
       ring.skip();
     }
   }
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kMaxSumSlots; ++i) {
-      barrier_init(sums_done + i, kMatmulWarps);
-      barrier_init(sums_free + i, 1);
-    }
+  if (team_warp == 0 && lane < kMaxSumSlots) {
+    barrier_init(sums_done + lane, p.team_warps);
+    barrier_init(sums_free + lane, 1);
   }
   __syncthreads();
   pdl_wait();
@@ -309,7 +312,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
       RowWriter writer = {{.cols = p.cols}, {T, 1}};
       Weights::place(writer.out, shared + p.x_offset);
       for (int row = 0; row < p.n_rows; ++row) {
-        write_row(p.floats.x, p.floats.norm, p.floats.eps, row, writer, slots);
+        write_row(p.floats.x, p.floats.norm, p.floats.eps, row, writer, scratch);
       }
       __syncthreads();
     }
@@ -317,19 +320,21 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
   if (p.x_place == XPlace::kResident) {
     for (int i = 16 * static_cast<int>(threadIdx.x); i < p.k_tiles * x_tile_bytes;
          i += 16 * kMatmulThreads) {
-      *reinterpret_cast<uint4*>(shared + p.x_offset + i) = load16(p.x + i);
+      *reinterpret_cast<uint4*>(shared + p.x_offset + i) =
+          __ldcg(reinterpret_cast<const uint4*>(p.x + i));
     }
     __syncthreads();
   }
 
-  constexpr int kSlotFloats = slot_floats<T, kGroups>();
-  constexpr int kClassFloats = kSlotFloats / kMatmulWarps;
+  constexpr int kClassFloats = kTileRows * T * kGroups;
   const int n_slots = sum_slots<T, kGroups>(p.swiglu);
+  const int slot_floats = p.team_warps * kClassFloats;
+  float* slots = scratch + team * n_slots * slot_floats;
   const int run = run_length(p);
   int slot = 0;        // of the row tile
   uint32_t round = 0;  // how often slots were used up, modulo 2
   int writer = 0;      // the warp that writes this run
-  int row_tile = static_cast<int>(blockIdx.x) * run;
+  int row_tile = first_row_tile(p, team);
   for (; row_tile < p.row_tiles; row_tile = next_row_tile(p, row_tile)) {
     float sums[kGroups][4] = {};
     const int item_class = reading.k;
@@ -357,7 +362,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
     barrier_wait(sums_free + slot, round ^ 1U);
     const int g = lane >> 2, t = lane & 3;
     if (mine && t < (T + 1) / 2) {
-      float* to = slots + slot * kSlotFloats + item_class * kClassFloats;
+      float* to = slots + slot * slot_floats + item_class * kClassFloats;
 #pragma unroll
       for (int n = 0; n < kGroups; ++n) {
 #pragma unroll
@@ -374,19 +379,19 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
     if (last_of_run) {
       // A run's slots are adjacent: n_slots is a multiple of its length.
       const int first = slot + 1 - run;
-      const bool whole_block = kGroups > 1;
-      if (whole_block || warp == writer) {
+      const bool whole_team = kGroups > 1;
+      if (whole_team || team_warp == writer) {
         for (int s = first; s <= slot; ++s) barrier_wait(sums_done + s, round);
-        const int thread = whole_block ? static_cast<int>(threadIdx.x) : lane;
-        const int threads = whole_block ? kMatmulThreads : 32;
-        const float* from = slots + first * kSlotFloats;
+        const int thread = whole_team ? 32 * team_warp + lane : lane;
+        const int threads = whole_team ? 32 * p.team_warps : 32;
+        const float* from = slots + first * slot_floats;
         if (p.swiglu) {
-          write_swiglu(p, row_tile / 4, from, kSlotFloats, kClassFloats, thread, threads);
+          write_swiglu(p, row_tile / 4, from, slot_floats, kClassFloats, thread, threads);
         } else {
           write_row_tile(p, row_tile, from, kClassFloats, thread, threads);
         }
-        if (whole_block) {
-          __syncthreads();
+        if (whole_team) {
+          asm volatile("bar.sync %0, %1;" ::"r"(1 + team), "r"(threads) : "memory");
         } else {
           __syncwarp();
         }
@@ -394,7 +399,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
           for (int s = first; s <= slot; ++s) barrier_arrive(sums_free + s);
         }
       }
-      writer = writer + 1 == kMatmulWarps ? 0 : writer + 1;
+      writer = writer + 1 == p.team_warps ? 0 : writer + 1;
     }
     if (++slot == n_slots) {
       slot = 0;

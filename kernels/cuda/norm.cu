@@ -7,7 +7,6 @@ namespace {
 
 __global__ void __launch_bounds__(kRowThreads)
     rms_norm_rows(const float* x, const float* weight, float eps, RowWriter writer) {
-  pdl_trigger();
   __shared__ float scratch[kRowThreads / 32];
   pdl_wait();
   write_row(x, weight, eps, static_cast<int>(blockIdx.x), writer, scratch);

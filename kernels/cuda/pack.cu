@@ -17,7 +17,6 @@ constexpr int kThreads = 256;
 template <class Format>
 __global__ void __launch_bounds__(kThreads)
     pack_tiles(const uint8_t* raw, int64_t n_rows, int64_t cols, uint8_t* packed) {
-  pdl_trigger();
   pdl_wait();
   const int64_t row = int64_t{kTileRows} * blockIdx.y;
   const int64_t col = int64_t{kTileCols} * blockIdx.x;
@@ -39,7 +38,6 @@ __device__ __nv_bfloat16 to_bf16(__half v) { return __float2bfloat16_rn(__half2f
 template <class Source>
 __global__ void __launch_bounds__(kThreads)
     pack_floats_kernel(const Source* raw, int64_t n, __nv_bfloat16* packed) {
-  pdl_trigger();
   pdl_wait();
   const int64_t stride = int64_t{kThreads} * gridDim.x;
   for (int64_t i = int64_t{kThreads} * blockIdx.x + threadIdx.x; i < n; i += stride) {

@@ -49,7 +49,6 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
   // In this order: the attention that follows may then read sequences, pages and older keys, whose
   // writers have finished, before it waits for this kernel.
   pdl_wait();
-  pdl_trigger();
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int row = static_cast<int>(blockIdx.x);
   const int index = find_sequence(args.sequences, args.n_sequences, row);
@@ -136,7 +135,6 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
 
 __global__ void copy_page_kernel(uint4* data, int64_t from, int64_t to, int n) {
   pdl_wait();
-  pdl_trigger();
   for (int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); i < n;
        i += static_cast<int>(gridDim.x * blockDim.x)) {
     data[to * n + i] = data[from * n + i];

@@ -75,7 +75,6 @@ __device__ void store_whole(const SampleArgs& args, const Candidates& candidates
 }
 
 __global__ void __launch_bounds__(kThreads) greedy_kernel(const SampleArgs args) {
-  pdl_trigger();
   pdl_wait();
   const int index = static_cast<int>(blockIdx.y);
   const auto thread = static_cast<int>(threadIdx.x);

@@ -279,7 +279,6 @@ __device__ void draw_from_best(const Draw& draw, const Part& whole, Shared& shar
 
 __global__ void __launch_bounds__(kThreads) draw_kernel(const SampleArgs args) {
   __shared__ Shared shared;
-  pdl_trigger();
   pdl_wait();
   const int index = static_cast<int>(blockIdx.x);
   const SampleRow& row = args.rows[index];

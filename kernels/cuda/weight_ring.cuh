@@ -65,10 +65,13 @@ __device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes
 }
 /// Copies `bytes` (a multiple of 16) and counts them on the barrier. Weights are read once a pass:
 /// they should be the first to leave the L2 cache.
-__device__ __forceinline__ void bulk_copy_once(void* to, const void* from, uint32_t bytes,
-                                               uint64_t* barrier) {
+__device__ __forceinline__ uint64_t read_once_policy() {
   uint64_t policy;
-  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ void bulk_copy_once(void* to, const void* from, uint32_t bytes,
+                                               uint64_t* barrier, uint64_t policy) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
       "[%1], "
@@ -120,6 +123,7 @@ class WeightRing {
                                         int stages, int lane)
       : slots_(slots), barriers_(barriers), slot_bytes_(slot_bytes), stages_(stages), lane_(lane) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    policy_ = read_once_policy();
     if (lane == 0) {
       for (int s = 0; s < stages; ++s) barrier_init(barriers + s, 1);
       barrier_init_done();
@@ -149,7 +153,7 @@ class WeightRing {
   /// One run of bytes (a multiple of 16, both ends aligned to 16).
   __device__ __forceinline__ void copy_weights(uint8_t* to, const uint8_t* from, int bytes) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    if (lane_ == 0) bulk_copy_once(to, from, bytes, barriers_ + write_);
+    if (lane_ == 0) bulk_copy_once(to, from, bytes, barriers_ + write_, policy_);
 #else
     for (int i = 16 * lane_; i < bytes; i += 512) copy16(to + i, from + i);
 #endif
@@ -160,7 +164,8 @@ class WeightRing {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     __syncwarp();
     if (lane_ < n_rows) {
-      bulk_copy_once(to + lane_ * to_stride, from + lane_ * from_stride, bytes, barriers_ + write_);
+      bulk_copy_once(to + lane_ * to_stride, from + lane_ * from_stride, bytes, barriers_ + write_,
+                     policy_);
     }
 #else
     const int per_row = bytes / 16;
@@ -227,6 +232,9 @@ class WeightRing {
   int write_ = 0;
   int read_ = 0;
   uint32_t parity_ = 0;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  uint64_t policy_ = 0;
+#endif
 };
 
 }  // namespace fimd::cuda

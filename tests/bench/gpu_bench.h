@@ -25,7 +25,7 @@ struct Row {
 
 class GpuBench {
  public:
-  explicit GpuBench(std::string filter);
+  GpuBench(std::string filter, bool best);
   ~GpuBench();
   GpuBench(const GpuBench&) = delete;
   GpuBench& operator=(const GpuBench&) = delete;
@@ -51,6 +51,7 @@ class GpuBench {
   double median_us(const std::function<void(int, cudaStream_t)>& enqueue);
 
   std::string filter_;
+  bool best_;
   double copy_bandwidth_ = 0;
   size_t l2_bytes_ = 0;
   cudaStream_t stream_ = nullptr;
