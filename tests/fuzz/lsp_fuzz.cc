@@ -61,8 +61,8 @@ void handle(const Json& message, DocumentPtr* document) {
   const auto found = message.find("params");
   const Json params = found == message.end() ? Json() : *found;
   decode_as<InitializeParams, DocumentParams, InlineCompletionParams, CompletionParams,
-            ExecuteCommandParams, ShownItemParams, FoldersChange, SettingsParams, SetTraceParams>(
-      params);
+            ExecuteCommandParams, CommandParams, CodeActionParams, ShownItemParams, FoldersChange,
+            SettingsParams, SetTraceParams>(params);
   DidOpenParams open;
   if (decode(params, &open).ok() && method == "textDocument/didOpen") {
     *document = Document::open(open.uri, open.language_id, open.version, open.text);

@@ -5,6 +5,7 @@
 #include "completion/task_queue.h"
 #include "engine/load.h"
 #include "support/log.h"
+#include "tests/lsp/damage.h"
 #include "tests/lsp/session_fixture.h"
 
 namespace fimd::lsp {
@@ -246,6 +247,38 @@ TEST_CASE("a command waits for the model, or hears why there is none") {
   editor.host.state.message = "the model is broken";
   CHECK(editor.wait(editor.command("explain", Editor::range(1)))["error"]["message"] ==
         "the model is broken");
+}
+
+TEST_CASE("damaged commands are refused, and every request is answered once") {
+  Editor editor("qwen2-tiny");
+  std::mt19937 random(7);
+  const Json diagnostic = {{"range", Editor::range(1)}, {"severity", 1}, {"message", "wrong"}};
+  const Json where = {{"textDocument", {{"uri", "file:///a"}, {"version", 5}}},
+                      {"range", Editor::range(1, 4, 2, 0)}};
+  Json argument = where;
+  argument["instruction"] = "rename";
+  argument["diagnostics"] = {diagnostic};
+  argument["partialResultToken"] = "t";
+  Json action = where;
+  action["context"] = {{"diagnostics", {diagnostic}}, {"only", {"quickfix"}}, {"triggerKind", 1}};
+  for (int round = 0; round < 600; ++round) {
+    editor.open(kFile);
+    const bool command = random() % 3 != 0;
+    Json params = action;
+    if (command) {
+      params = {{"command", random() % 2 == 0 ? "fimd.document" : "fimd.refactor"},
+                {"arguments", {argument}},
+                {"workDoneToken", 3}};
+    }
+    for (int i = 0; i < 2; ++i) damage(&params, &random);
+    CAPTURE(params.dump());
+    const int id =
+        editor.send(command ? "workspace/executeCommand" : "textDocument/codeAction", params);
+    REQUIRE(editor.wait(id) != nullptr);
+    editor.queue.run_ready();
+    REQUIRE(editor.peer->take_answer(id) == nullptr);
+    editor.peer->sent.clear();
+  }
 }
 
 TEST_CASE("code actions: which are offered, where, and to whom") {
