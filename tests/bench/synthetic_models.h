@@ -25,7 +25,7 @@ struct SyntheticShape {
 /// Qwen2.5-Coder's (llama.cpp calls them qwen2).
 inline const std::vector<SyntheticShape>& synthetic_shapes() {
   static const std::vector<SyntheticShape> shapes = {
-      {"tiny", "tiny", 64, 2, 1, 1, 64, 128, 0, true},
+      {"tiny", "tiny", 256, 2, 4, 2, 64, 512, 0, true},
       {"0.5b", "Qwen2.5-Coder-0.5B", 896, 24, 14, 2, 64, 4864, 151936, true},
       {"1.5b", "Qwen2.5-Coder-1.5B", 1536, 28, 12, 2, 128, 8960, 151936, true},
       {"7b", "Qwen2.5-Coder-7B", 3584, 28, 28, 4, 128, 18944, 152064, false},

@@ -51,13 +51,19 @@ class GgufWriter {
   /// dims[0] is contiguous.
   void add_tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type,
                   const std::vector<std::byte>& bytes) {
+    describe_tensor(name, dims, type, bytes.size());
+    data_.insert(data_.end(), bytes.begin(), bytes.end());
+    data_.resize((data_.size() + 31) / 32 * 32);
+  }
+  /// A tensor whose bytes the caller writes behind bytes(), padded to 32, in the same order.
+  void describe_tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type,
+                       size_t n_bytes) {
     put_string(infos_, name);
     put(infos_, static_cast<uint32_t>(dims.size()));
     for (const uint64_t dim : dims) put(infos_, dim);
     put(infos_, type);
-    put(infos_, static_cast<uint64_t>(data_.size()));
-    data_.insert(data_.end(), bytes.begin(), bytes.end());
-    data_.resize((data_.size() + 31) / 32 * 32);
+    put(infos_, static_cast<uint64_t>(described_));
+    described_ += (n_bytes + 31) / 32 * 32;
     ++tensor_count_;
   }
   /// Encodes `values` (rows, cols) in `type`.
@@ -110,6 +116,7 @@ class GgufWriter {
   std::vector<std::byte> metadata_;
   std::vector<std::byte> infos_;
   std::vector<std::byte> data_;
+  size_t described_ = 0;  // bytes of all tensors
   int64_t tensor_count_ = 0;
   int64_t metadata_count_ = 0;
 };
