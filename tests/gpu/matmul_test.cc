@@ -97,6 +97,43 @@ TEST_CASE("matmul: long rows stream their activations") {
   }
 }
 
+// Sums of some rows only: the whole reference would take minutes.
+TEST_CASE("matmul: as many and as long rows as real models have") {
+  struct Case {
+    DType type;
+    int64_t rows, cols;
+  };
+  for (const Case& c : {Case{DType::kQ4_K, 18944, 3584}, Case{DType::kQ4_0, 18944, 256},
+                        Case{DType::kBF16, 9000, 1536}, Case{DType::kQ6_K, 3584, 18944},
+                        Case{DType::kBF16, 256, 18944}, Case{DType::kQ8_0, 33000, 512}}) {
+    FileWeights w = testing::random_weights(c.type, c.rows, c.cols, 35);
+    const DeviceMatrix matrix = testing::packed(w);
+    FileWeights some{c.type, 0, c.cols, {}, {}};
+    std::vector<int64_t> chosen;
+    for (int64_t r = 5; r < c.rows; r += c.rows / 61 + 1) {
+      chosen.push_back(r);
+      some.values.insert(some.values.end(), w.values.begin() + r * c.cols,
+                         w.values.begin() + (r + 1) * c.cols);
+    }
+    some.rows = static_cast<int64_t>(chosen.size());
+    for (const int n_rows : {1, 2, 4, 8, 12, 36, 64}) {
+      CAPTURE(testing::format_of(c.type).name);
+      CAPTURE(c.rows);
+      CAPTURE(n_rows);
+      const auto x = random_x(n_rows, c.cols, 36);
+      const auto all = product(matrix, x, n_rows);
+      std::vector<float> got;
+      for (int t = 0; t < n_rows; ++t) {
+        for (const int64_t r : chosen) got.push_back(all[static_cast<size_t>(t * c.rows + r)]);
+      }
+      CHECK(testing::relative_error(got, reference(some, x, n_rows)) < 6e-6);
+      size_t finite = 0;
+      for (const float v : all) finite += std::isfinite(v) ? 1 : 0;
+      CHECK(finite == all.size());
+    }
+  }
+}
+
 TEST_CASE("matmul: a row's result is the same to the bit beside any others") {
   for (const DType type : kTypes) {
     const FileWeights w = testing::random_weights(type, 48, 3584, 41);
@@ -302,5 +339,75 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
   }
 }
 
+// As an engine does: all products of a kind read the same buffer, which the next one's input is
+// written to. `between` is called after every launch.
+template <class Between>
+void enqueue_reusing(const DeviceMatrix* w, const DeviceBuffer& norm, float* x, float* att,
+                     const Activations& shared, const Activations& ff, int n_rows,
+                     cudaStream_t stream, Between between) {
+  const int64_t cols = w[0].matrix.cols;
+  for (int layer = 0; layer < 4; ++layer) {
+    const MatmulTask qkv{.w = w[3].matrix, .y = att, .y_stride = cols};
+    const MatmulTask o{.w = w[4].matrix, .y = x, .y_stride = cols, .accumulate = true};
+    const MatmulTask down{.w = w[2].matrix, .y = x, .y_stride = cols, .accumulate = true};
+    rms_norm_quantize(x, norm.as<float>(), 1e-6F, n_rows, shared, stream);
+    between();
+    matmul({&qkv, 1}, shared, n_rows, stream);
+    between();
+    quantize(att, n_rows, shared, stream);
+    between();
+    matmul({&o, 1}, shared, n_rows, stream);
+    between();
+    if (n_rows <= kMaxFloatRows) {
+      const FloatInput input{x, cols, norm.as<float>(), 1e-6F};
+      matmul_swiglu(w[0].matrix, w[1].matrix, input, n_rows, ff, stream);
+    } else {
+      rms_norm_quantize(x, norm.as<float>(), 1e-6F, n_rows, shared, stream);
+      between();
+      matmul_swiglu(w[0].matrix, w[1].matrix, shared, n_rows, ff, stream);
+    }
+    between();
+    matmul({&down, 1}, ff, n_rows, stream);
+    between();
+  }
+}
+
+TEST_CASE("matmul: wide layers that reuse their buffers do not depend on the order in time") {
+  for (const auto& [cols, ff] : {std::pair<int64_t, int64_t>{256, 18944}, {3584, 1024}}) {
+    for (const DType type : {DType::kQ4_0, DType::kBF16}) {
+      const DeviceMatrix w[5] = {testing::packed(testing::random_weights(type, ff, cols, 91)),
+                                 testing::packed(testing::random_weights(type, ff, cols, 92)),
+                                 testing::packed(testing::random_weights(type, cols, ff, 93)),
+                                 testing::packed(testing::random_weights(type, cols, cols, 94)),
+                                 testing::packed(testing::random_weights(type, cols, cols, 95))};
+      const DeviceBuffer norm =
+          testing::to_device(testing::random_floats(static_cast<size_t>(cols), 96));
+      auto stream = Stream::make();
+      REQUIRE(stream.ok());
+      for (const int n_rows : {1, 8, 36, 64}) {
+        CAPTURE(testing::format_of(type).name);
+        CAPTURE(cols);
+        CAPTURE(n_rows);
+        const auto n = static_cast<size_t>(n_rows * cols);
+        const auto start = testing::random_floats(n, 97);
+        const auto run = [&](auto between) {
+          const auto shared = testing::make_activations(n_rows, cols);
+          const auto hidden = testing::make_activations(n_rows, ff);
+          const DeviceBuffer att = testing::poisoned<float>(n);
+          const DeviceBuffer x = testing::to_device(start);
+          enqueue_reusing(w, norm, x.as<float>(), att.as<float>(), shared.view, hidden.view, n_rows,
+                          stream->get(), between);
+          return testing::to_host<float>(x, n);
+        };
+        const auto want = run([&] { REQUIRE(stream->synchronize().ok()); });
+        for (const float v : want) REQUIRE(std::isfinite(v));
+        for (int again = 0; again < 5; ++again) {
+          const auto got = run([] {});
+          REQUIRE(std::memcmp(got.data(), want.data(), n * sizeof(float)) == 0);
+        }
+      }
+    }
+  }
+}
 }  // namespace
 }  // namespace fimd::cuda
