@@ -19,7 +19,7 @@ export APT_CONFIG
 python3 "$here/list_files.py" "$work/dl"
 
 zcat "$@" >"$work/decontaminate.jsonl"
-held=$repo/tests/data/eval/heldout.jsonl
+held=$repo/tests/data/eval/heldout.jsonl.gz
 if [ ! -e "$held" ]; then
   # The evaluation items, from the held-out packages alone. Remove the file to draw new ones.
   awk -F'\t' '$3 == 1' "$work/dl/files.tsv" >"$work/held/files.tsv"
@@ -28,7 +28,7 @@ if [ ! -e "$held" ]; then
   python3 "$here/make_eval.py" "$work/held/heldout.docs.jsonl" "$held"
 fi
 # Everything, without documents that share code with HumanEval, with those items or with the demo files.
-python3 "$here/demo_items.py" "$repo"/tests/data/demo/* | cat "$held" - >>"$work/decontaminate.jsonl"
+python3 "$here/demo_items.py" "$repo"/tests/data/demo/* | cat <(zcat "$held") - >>"$work/decontaminate.jsonl"
 "$work/clean_corpus" "$work/dl/files.tsv" "$work/dl/packages.tsv" "$work/decontaminate.jsonl" \
   "$work/raw" 4 8 2>"$work/clean.log"
 cp "$work/raw/manifest.tsv" "$work/raw/stats.txt" "$here/"

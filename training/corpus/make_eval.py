@@ -4,9 +4,10 @@
 Half of the items ask for a whole line (the cursor stands after the indentation), half for the rest
 of a line from a word boundary on.
 
-  make_eval.py heldout.docs.jsonl OUT.jsonl
+  make_eval.py heldout.docs.jsonl OUT.jsonl.gz
 """
 import collections
+import gzip
 import json
 import random
 import re
@@ -77,7 +78,7 @@ def main():
         doc = json.loads(row)
         if len(doc['text']) > 800 and '/languages/' not in doc['path']:
             by_language[doc['lang']].append(doc)
-    with open(sys.argv[2], 'w', encoding='utf-8') as out:
+    with gzip.open(sys.argv[2], 'wt', encoding='utf-8') as out:
         for language in LANGUAGES:
             docs = by_language[language]
             rng.shuffle(docs)
