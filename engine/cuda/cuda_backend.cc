@@ -151,8 +151,9 @@ void CudaBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
                                static_cast<size_t>(first.head_dim);
   const size_t page_bytes = page_elements * sizeof(__half);
   const size_t pitch = static_cast<size_t>(first.v - first.k) * sizeof(__half);
+  constexpr size_t kMostPitch = (size_t{1} << 31) - 1;
   const bool alike =
-      pitch * 2 * model_.layers.size() == kv_.bytes() &&
+      pitch <= kMostPitch && pitch * 2 * model_.layers.size() == kv_.bytes() &&
       std::all_of(model_.layers.begin(), model_.layers.end(), [&](const DeviceLayer& layer) {
         const cuda::KvPages& kv = layer.attention.kv;
         return kv.n_kv_heads == first.n_kv_heads && kv.head_dim == first.head_dim;

@@ -90,7 +90,12 @@ int run_engine(const Args& args, const CommandContext& context) {
     speeds.push_back(1e3 * done / ms);
     std::printf("run %d: %d tokens in %.1f ms, %.0f tokens/s\n", run + 1, done, ms, speeds.back());
   }
-  std::printf("median %.0f tokens/s\n", percentile(speeds, 0.5));
+  const double median = percentile(speeds, 0.5);
+  std::printf("median %.0f tokens/s", median);
+  if (!prefill) {  // every token reads every weight
+    std::printf(", %.1f GB/s of weights", median * static_cast<double>(info.weight_bytes) / 1e9);
+  }
+  std::printf("\n");
   return speeds.empty() ? 1 : 0;
 }
 
