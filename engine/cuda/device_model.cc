@@ -64,10 +64,11 @@ Status check_cuda_support(const ModelSpec& spec) {
   for (const Block& block : spec.blocks) {
     const auto* attention = std::get_if<Attention>(&block.mixer);
     if (attention == nullptr) {
-      return Error{ErrorCode::kUnsupported, "there are no CUDA kernels for Gated DeltaNet layers"};
+      return Error{ErrorCode::kUnsupported,
+                   "hybrid models (Gated DeltaNet layers) do not run on CUDA yet"};
     }
     if (attention->output_gate) {
-      return Error{ErrorCode::kUnsupported, "there is no CUDA kernel for gated attention"};
+      return Error{ErrorCode::kUnsupported, "gated attention does not run on CUDA yet"};
     }
     if (!kernels_for_head(attention->head_dim)) {
       return Error{ErrorCode::kUnsupported, "there is no CUDA kernel for attention heads of " +
