@@ -55,8 +55,6 @@ bool leaves_out(std::string_view line, std::string_view original) {
   return false;
 }
 
-std::vector<std::string_view> lines_of(std::string_view text) { return split_lines(text); }
-
 void drop_blank_ends(std::vector<std::string_view>* lines) {
   while (!lines->empty() && is_blank(lines->back())) lines->pop_back();
   while (!lines->empty() && is_blank(lines->front())) lines->erase(lines->begin());
@@ -73,15 +71,15 @@ std::optional<size_t> least_indent(const std::vector<std::string_view>& lines) {
   return least;
 }
 
-bool indents_with(const std::vector<std::string_view>& lines, char c, char other) {
+/// Whether there is indentation, and none of it has a `foreign` blank.
+bool indents_without(const std::vector<std::string_view>& lines, char foreign) {
   bool found = false;
   for (const std::string_view line : lines) {
     const std::string_view blanks = leading_blanks(line);
     if (is_blank(line) || blanks.empty()) continue;
-    if (blanks.find(other) != std::string_view::npos) return false;
+    if (blanks.find(foreign) != std::string_view::npos) return false;
     found = true;
   }
-  (void)c;
   return found;
 }
 
@@ -208,14 +206,14 @@ std::string fence_for(std::string_view code) {
 }
 
 std::string reindented(std::string_view code, std::string_view original) {
-  std::vector<std::string_view> shown = lines_of(original);
-  std::vector<std::string_view> lines = lines_of(code);
+  std::vector<std::string_view> shown = split_lines(original);
+  std::vector<std::string_view> lines = split_lines(code);
   drop_blank_ends(&shown);
   drop_blank_ends(&lines);
   if (shown.empty() || lines.empty()) return std::string(code);
 
   std::vector<std::string> converted;
-  if (indents_with(shown, '\t', ' ') && indents_with(lines, ' ', '\t')) {
+  if (indents_without(shown, ' ') && indents_without(lines, '\t')) {
     converted = with_tabs(lines);
     lines.assign(converted.begin(), converted.end());
   }
@@ -270,14 +268,14 @@ Result<std::string> replacement(std::string_view answer, std::string_view origin
   if (!is_clean_text(block->text)) {
     return Error{ErrorCode::kCorrupt, "the model's answer is garbled"};
   }
-  for (const std::string_view line : lines_of(block->text)) {
+  for (const std::string_view line : split_lines(block->text)) {
     if (leaves_out(line, original)) {
       return Error{ErrorCode::kNotFound, "the model left out parts of the code: \"" +
                                              std::string(trim(line)) + "\"; select less code"};
     }
   }
   std::string code = reindented(block->text, original);
-  std::vector<std::string_view> shown = lines_of(original);
+  std::vector<std::string_view> shown = split_lines(original);
   drop_blank_ends(&shown);
   std::string before;
   for (const std::string_view line : shown) {
