@@ -1,5 +1,5 @@
 // The pictures of docs/images. They are kept with the others: see `run` for where, and copy them from there.
-import { ghost } from './lib/harness.mjs';
+import { ghost, settle } from './lib/harness.mjs';
 
 const inventory = `"""A small inventory of parts."""
 import csv
@@ -23,14 +23,42 @@ class Inventory:
         |
 `;
 
+const library = `from dataclasses import dataclass
+
+
+@dataclass
+class Book:
+    title: str
+    author: str
+    borrower: str | None = None
+
+
+class Library:
+    def __init__(self):
+        self.books: list[Book] = []
+
+    def add(self, book: Book) -> None:
+        self.books.append(book)
+
+    def find(self, title: str) -> Book | None:
+        for book in self.books:
+            if book.title == title:
+                return book
+        return None
+
+    def |
+`;
+
 export default [
   {
     name: 'picture of a suggestion',
-    files: { 'inventory.py': inventory },
-    settings: { 'editor.autoIndent': 'none' },
+    files: { 'library.py': library.replace(' |', '|') },
+    settings: { 'editor.autoClosingBrackets': 'never' },
     async run(e) {
       const since = e.wire.mark();
-      await e.type('with open(path, "w", newline="") as file:');
+      await e.type(' find_borrower(self, borrower: str) -> Book | None:\n');
+      await ghost(e, since);
+      await settle(e, since);
       await ghost(e, since);
       await e.session.page.screenshot({ path: e.picture('vscode-suggestion') });
     },
