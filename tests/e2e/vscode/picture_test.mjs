@@ -1,36 +1,27 @@
 // The pictures of docs/images. They are kept with the others: see `run` for where, and copy them from there.
 import { ghost, settle } from './lib/harness.mjs';
 
-const inventory = `"""A small inventory of parts."""
-import csv
+const shapes = `def area(width, height):
+    return width * height|
 
 
-class Inventory:
-    """Parts and how many of each there are."""
+def volume(width, height, depth):
+    return area(width, height) * depth
 
-    def __init__(self):
-        self.parts = {}
 
-    def add(self, name, count):
-        self.parts[name] = self.parts.get(name, 0) + count
-
-    def load(self, path):
-        with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                self.add(row["name"], int(row["count"]))
-
-    def save(self, path):
-        |
+def surface(width, height, depth):
+    return 2 * (area(width, height) + area(width, depth) + area(height, depth))
 `;
 
 const library = `from dataclasses import dataclass
+from typing import Optional
 
 
 @dataclass
 class Book:
     title: str
     author: str
-    borrower: str | None = None
+    borrower: Optional[str] = None
 
 
 class Library:
@@ -40,7 +31,7 @@ class Library:
     def add(self, book: Book) -> None:
         self.books.append(book)
 
-    def find(self, title: str) -> Book | None:
+    def find(self, title: str) -> Optional[Book]:
         for book in self.books:
             if book.title == title:
                 return book
@@ -56,7 +47,7 @@ export default [
     settings: { 'editor.autoClosingBrackets': 'never' },
     async run(e) {
       const since = e.wire.mark();
-      await e.type(' find_borrower(self, borrower: str) -> Book | None:\n');
+      await e.type(' find_borrower(self, borrower: str) -> Optional[Book]:\n');
       await ghost(e, since);
       await settle(e, since);
       await ghost(e, since);
@@ -65,17 +56,15 @@ export default [
   },
   {
     name: 'picture of a proposal',
-    files: {
-      'inventory.py': inventory
-        .replace('def load', 'def lo|ad')
-        .replace('        |\n', '        with open(path, "w", newline="") as file:\n            ...\n'),
-    },
+    files: { 'shapes.py': shapes },
+    settings: { 'editor.fontSize': 11 },
     async run(e) {
       await e.palette('fimd: Document');
       await e.wait('the proposal', () =>
         e.page.evaluate(() => /Alt\+Enter accepts/.test(document.querySelector('.statusbar').textContent)),
       );
       await e.wait('the hunk', () => e.page.locator('.line-insert').count());
+      await e.wait('no message in front', async () => (await e.notifications()).length === 0);
       await e.session.page.screenshot({ path: e.picture('vscode-proposal') });
       await e.press('Alt+Backspace');
       await e.wait('the file', async () => (await e.state()).scheme === 'file');
