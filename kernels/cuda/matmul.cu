@@ -30,6 +30,7 @@ DeviceLimits device_limits() {
 // Two kernels' blocks fit a multiprocessor (228 KB on Hopper), and something small beside them.
 constexpr int kSharedBudget = 104 << 10;
 constexpr int kManyRowTiles = 1024;
+constexpr int kSharedForTeams = 160 << 10;
 // Less than this under way, and memory is not kept busy.
 constexpr int kLeastRingBytes = 52 << 10;
 
@@ -37,15 +38,15 @@ template <class Weights, int T, int kGroups>
 void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
   const DeviceLimits limits = device_limits();
   if (limits.processors == 0) return;
-  const int fixed =
-      kBarrierBytes + 4 * sum_slots<T, kGroups>(p.swiglu) * kMatmulWarps * kTileRows * T * kGroups;
   const int x_tile_bytes = p.groups * p.group_bytes;
   const int64_t x_bytes = int64_t{x_tile_bytes} * p.k_tiles;
 
   const int runs = p.row_tiles / (p.swiglu ? 4 : 1);
-  // Many row tiles: smaller teams, which end one half as often per item.
-  p.teams = p.row_tiles >= kManyRowTiles ? 2 : 1;
+  // Many row tiles: smaller teams, which end one half as often per item. The order of sums depends
+  // on it, so it must not depend on n_rows.
+  p.teams = p.row_tiles >= kManyRowTiles && limits.shared_bytes >= kSharedForTeams ? 2 : 1;
   p.team_warps = kMatmulWarps / p.teams;
+  const int fixed = kBarrierBytes + sum_bytes<T, kGroups>(p.swiglu, p.teams);
   p.slot_x = weight_bytes;
   p.slot_bytes = weight_bytes;
   p.ring_offset = fixed;
@@ -55,8 +56,9 @@ void launch_matmul(MatmulParams p, int weight_bytes, cudaStream_t stream) {
     const int64_t ring =
         std::max<int64_t>(kSharedBudget, other_bytes + 3 * kMatmulWarps * p.slot_bytes);
     const int64_t left = std::min<int64_t>(ring, limits.shared_bytes) - other_bytes;
+    // What does not fit even with one stage fails to launch.
     p.stages =
-        static_cast<int>(std::min<int64_t>(left / (kMatmulWarps * p.slot_bytes), kMaxStages));
+        static_cast<int>(std::clamp<int64_t>(left / (kMatmulWarps * p.slot_bytes), 1, kMaxStages));
   };
   const int64_t two_stages = 2 * kMatmulWarps * weight_bytes;
   const int64_t two_stages_of_x = 2 * kMatmulWarps * x_tile_bytes;

@@ -187,20 +187,19 @@ struct Bf16Weights {
 };
 
 /// Element i (token i / 16, row i % 16) of a row tile: the classes' sums in order.
-__device__ __forceinline__ float total(const MatmulParams& p, const float* sums, int class_floats,
-                                       int i) {
+__device__ __forceinline__ float total(const float* sums, int classes, int class_floats, int i) {
   float sum = sums[i];
 #pragma unroll
   for (int c = 1; c < kMatmulWarps; ++c) {
-    if (c < p.k_tiles && c < p.team_warps) sum = __fadd_rn(sum, sums[c * class_floats + i]);
+    if (c < classes) sum = __fadd_rn(sum, sums[c * class_floats + i]);
   }
   return sum;
 }
 
 /// Elements `first`, + `step` ... of a row tile to y.
 __device__ __forceinline__ void write_row_tile(const MatmulParams& p, int row_tile,
-                                               const float* sums, int class_floats, int first,
-                                               int step) {
+                                               const float* sums, int classes, int class_floats,
+                                               int first, int step) {
   int at = 0;
   while (row_tile >= p.tasks[at].row_tile_end) ++at;
   const TaskParams& task = p.tasks[at];
@@ -210,7 +209,7 @@ __device__ __forceinline__ void write_row_tile(const MatmulParams& p, int row_ti
     if (row >= task.rows) continue;
     float* y = task.y + i / kTileRows * task.y_stride + row;
     const float before = task.accumulate ? *y : 0.0F;
-    float sum = total(p, sums, class_floats, i);
+    float sum = total(sums, classes, class_floats, i);
     if (task.bias != nullptr) sum = __fadd_rn(sum, task.bias[row]);
     *y = task.accumulate ? __fadd_rn(before, sum) : sum;
   }
@@ -219,8 +218,8 @@ __device__ __forceinline__ void write_row_tile(const MatmulParams& p, int row_ti
 /// The block of 32 columns of activations of a run of four row tiles; their sums are `slot_floats`
 /// apart. `thread` of `threads` (whole warps).
 __device__ __forceinline__ void write_swiglu(const MatmulParams& p, int run, const float* sums,
-                                             int slot_floats, int class_floats, int thread,
-                                             int threads) {
+                                             int slot_floats, int classes, int class_floats,
+                                             int thread, int threads) {
   const int column = 4 * (thread % 8);
   const float* gate = sums + column / kTileRows * slot_floats;
   const float* up = gate + 2 * slot_floats;
@@ -231,7 +230,7 @@ __device__ __forceinline__ void write_swiglu(const MatmulParams& p, int run, con
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int i = token * kTileRows + column % kTileRows + j;
-        v[j] = silu_mul(total(p, gate, class_floats, i), total(p, up, class_floats, i));
+        v[j] = silu_mul(total(gate, classes, class_floats, i), total(up, classes, class_floats, i));
       }
     }
     p.out.write(token, int64_t{32} * run + column, make_float4(v[0], v[1], v[2], v[3]),
@@ -250,11 +249,18 @@ __device__ __forceinline__ void pad_swiglu(const MatmulParams& p) {
 }
 
 /// Sums of row tiles in shared memory: [team][slot][class][token][16 rows]. With more than 8 rows
-/// of x there is room for one run of row tiles, and the team waits for its sums to be written.
+/// of x there is one slot, and the team waits for its sums to be added; those of a run of SwiGLU
+/// stay in [team][4][token][16 rows] behind.
 template <int T, int kGroups>
-__host__ __device__ constexpr int sum_slots(bool swiglu) {
-  if (kGroups > 1) return swiglu ? 4 : 1;
+__host__ __device__ constexpr int sum_slots() {
+  if (kGroups > 1) return 1;
   return T == 8 ? 4 : kMaxSumSlots;
+}
+template <int T, int kGroups>
+constexpr int sum_bytes(bool swiglu, int teams) {
+  const int class_bytes = 4 * kTileRows * T * kGroups;
+  return sum_slots<T, kGroups>() * kMatmulWarps * class_bytes +
+         (swiglu && kGroups > 1 ? 4 * teams * class_bytes : 0);
 }
 
 template <class Weights, int T, int kGroups>
@@ -327,9 +333,11 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
   }
 
   constexpr int kClassFloats = kTileRows * T * kGroups;
-  const int n_slots = sum_slots<T, kGroups>(p.swiglu);
+  constexpr int n_slots = sum_slots<T, kGroups>();
+  const int classes = min(p.team_warps, p.k_tiles);
   const int slot_floats = p.team_warps * kClassFloats;
   float* slots = scratch + team * n_slots * slot_floats;
+  float* kept = scratch + n_slots * kMatmulWarps * kClassFloats + team * 4 * kClassFloats;
   const int run = run_length(p);
   int slot = 0;        // of the row tile
   uint32_t round = 0;  // how often slots were used up, modulo 2
@@ -375,27 +383,34 @@ __global__ void __launch_bounds__(kMatmulThreads, kGroups == 1 ? 2 : 1)
     __syncwarp();
     if (lane == 0) barrier_arrive(sums_done + slot);
 
-    const bool last_of_run = !p.swiglu || row_tile % 4 == 3;
-    if (last_of_run) {
+    if constexpr (kGroups > 1) {
+      const int thread = 32 * team_warp + lane, threads = 32 * p.team_warps;
+      barrier_wait(sums_done, round);
+      if (p.swiglu) {
+        for (int i = thread; i < kTileRows * p.n_rows; i += threads) {
+          kept[row_tile % 4 * kClassFloats + i] = total(slots, classes, kClassFloats, i);
+        }
+      } else {
+        write_row_tile(p, row_tile, slots, classes, kClassFloats, thread, threads);
+      }
+      asm volatile("bar.sync %0, %1;" ::"r"(1 + team), "r"(threads) : "memory");
+      if (thread == 0) barrier_arrive(sums_free);
+      if (p.swiglu && row_tile % 4 == 3) {
+        write_swiglu(p, row_tile / 4, kept, kClassFloats, 1, kClassFloats, thread, threads);
+      }
+    } else if (!p.swiglu || row_tile % 4 == 3) {
       // A run's slots are adjacent: n_slots is a multiple of its length.
       const int first = slot + 1 - run;
-      const bool whole_team = kGroups > 1;
-      if (whole_team || team_warp == writer) {
+      if (team_warp == writer) {
         for (int s = first; s <= slot; ++s) barrier_wait(sums_done + s, round);
-        const int thread = whole_team ? 32 * team_warp + lane : lane;
-        const int threads = whole_team ? 32 * p.team_warps : 32;
         const float* from = slots + first * slot_floats;
         if (p.swiglu) {
-          write_swiglu(p, row_tile / 4, from, slot_floats, kClassFloats, thread, threads);
+          write_swiglu(p, row_tile / 4, from, slot_floats, classes, kClassFloats, lane, 32);
         } else {
-          write_row_tile(p, row_tile, from, kClassFloats, thread, threads);
+          write_row_tile(p, row_tile, from, classes, kClassFloats, lane, 32);
         }
-        if (whole_team) {
-          asm volatile("bar.sync %0, %1;" ::"r"(1 + team), "r"(threads) : "memory");
-        } else {
-          __syncwarp();
-        }
-        if (thread == 0) {
+        __syncwarp();
+        if (lane == 0) {
           for (int s = first; s <= slot; ++s) barrier_arrive(sums_free + s);
         }
       }
