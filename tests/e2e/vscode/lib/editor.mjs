@@ -113,7 +113,13 @@ export class Editor {
     const box = this.page.locator('.quick-input-widget input');
     await box.waitFor({ state: 'visible' });
     await box.fill(`>${title}`);
-    await this.pick(title);
+    // The rows move while the list is being filtered: no click would be safe.
+    const first = this.page.locator('.quick-input-list .monaco-list-row.focused').first();
+    await this.wait(`the command ${title}`, async () => {
+      const label = await first.textContent({ timeout: 1000 }).catch(() => '');
+      return label.startsWith(title);
+    });
+    await box.press('Enter');
   }
 
   /** Chooses an entry of the open list by its text. */
@@ -122,7 +128,7 @@ export class Editor {
       .locator('.quick-input-widget .quick-input-list .monaco-list-row')
       .filter({ hasText: label })
       .first();
-    await row.waitFor({ state: 'visible', timeout: 15_000 });
+    await row.waitFor({ state: 'visible', timeout: 30_000 });
     await row.click();
   }
 
@@ -181,10 +187,10 @@ export class Editor {
     });
   }
 
-  /** The messages in the corner of the window. */
+  /** The messages in the corner of the window, or in the list of them if that is open. */
   notifications() {
     return this.page.evaluate(() =>
-      [...document.querySelectorAll('.notifications-toasts .notification-list-item')].map((item) => ({
+      [...document.querySelectorAll('.notification-list-item')].map((item) => ({
         kind: item.innerHTML.match(/codicon-(error|warning|info)/)?.[1],
         text: item.querySelector('.notification-list-item-message')?.textContent ?? item.textContent,
       })),

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The machine may be busy: a wait that should take a second gets this long. */
-export const defaultTimeout = 15_000;
+export const defaultTimeout = 30_000;
 
 /** Calls `condition` until its value is truthy, and returns that. */
 export async function waitFor(what, condition, { timeout = defaultTimeout, describe } = {}) {
