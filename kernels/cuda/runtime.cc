@@ -31,35 +31,16 @@ bool is_sticky(cudaError_t error) {
   }
 }
 
-Result<DeviceBuffer> DeviceBuffer::make(size_t bytes, const char* what) {
-  DeviceBuffer buffer;
+template <class Memory>
+Result<Buffer<Memory>> Buffer<Memory>::make(size_t bytes, const char* what) {
+  Buffer buffer;
   if (bytes == 0) return buffer;
   void* data = nullptr;
-  const cudaError_t error = cudaMalloc(&data, bytes);
+  const cudaError_t error = Memory::take(&data, bytes);
   if (error != cudaSuccess) {
     static_cast<void>(cudaGetLastError());  // an allocation that failed leaves nothing behind
     return Error{ErrorCode::kResourceExhausted, std::string("no ") + std::to_string(bytes >> 20) +
-                                                    " MiB of GPU memory for " + what + ": " +
-                                                    cudaGetErrorString(error)};
-  }
-  buffer.data_ = static_cast<std::byte*>(data);
-  buffer.bytes_ = bytes;
-  return buffer;
-}
-
-DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr) cudaFree(data_);
-}
-
-Result<PinnedBuffer> PinnedBuffer::make(size_t bytes, const char* what) {
-  PinnedBuffer buffer;
-  if (bytes == 0) return buffer;
-  void* data = nullptr;
-  const cudaError_t error = cudaHostAlloc(&data, bytes, cudaHostAllocDefault);
-  if (error != cudaSuccess) {
-    static_cast<void>(cudaGetLastError());
-    return Error{ErrorCode::kResourceExhausted, std::string("no ") + std::to_string(bytes >> 20) +
-                                                    " MiB of page-locked memory for " + what +
+                                                    " MiB of " + Memory::kName + " for " + what +
                                                     ": " + cudaGetErrorString(error)};
   }
   buffer.data_ = static_cast<std::byte*>(data);
@@ -67,9 +48,8 @@ Result<PinnedBuffer> PinnedBuffer::make(size_t bytes, const char* what) {
   return buffer;
 }
 
-PinnedBuffer::~PinnedBuffer() {
-  if (data_ != nullptr) cudaFreeHost(data_);
-}
+template class Buffer<DeviceMemory>;
+template class Buffer<PinnedMemory>;
 
 Result<Stream> Stream::make() {
   Stream stream;

@@ -19,14 +19,17 @@ Status check(cudaError_t error, const char* doing);
 inline Status check_launch(const char* doing) { return check(cudaGetLastError(), doing); }
 bool is_sticky(cudaError_t error);
 
-/// Device memory. Empty after a move.
-class DeviceBuffer {
+/// A block of memory of one kind. Empty after a move.
+template <class Memory>
+class Buffer {
  public:
-  DeviceBuffer() = default;
-  static Result<DeviceBuffer> make(size_t bytes, const char* what);
-  ~DeviceBuffer();
-  DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
-  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
+  Buffer() = default;
+  static Result<Buffer> make(size_t bytes, const char* what);
+  ~Buffer() {
+    if (data_ != nullptr) Memory::give_back(data_);
+  }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
     swap(other);
     return *this;
   }
@@ -39,41 +42,30 @@ class DeviceBuffer {
   size_t bytes() const { return bytes_; }
 
  private:
-  void swap(DeviceBuffer& other) noexcept {
+  void swap(Buffer& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
   }
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
 };
+
+struct DeviceMemory {
+  static constexpr const char* kName = "GPU memory";
+  static cudaError_t take(void** data, size_t bytes) { return cudaMalloc(data, bytes); }
+  static void give_back(void* data) { cudaFree(data); }
+};
+using DeviceBuffer = Buffer<DeviceMemory>;
 
 /// Page-locked host memory: copies to and from it run beside the host.
-class PinnedBuffer {
- public:
-  PinnedBuffer() = default;
-  static Result<PinnedBuffer> make(size_t bytes, const char* what);
-  ~PinnedBuffer();
-  PinnedBuffer(PinnedBuffer&& other) noexcept { swap(other); }
-  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept {
-    swap(other);
-    return *this;
+struct PinnedMemory {
+  static constexpr const char* kName = "page-locked memory";
+  static cudaError_t take(void** data, size_t bytes) {
+    return cudaHostAlloc(data, bytes, cudaHostAllocDefault);
   }
-
-  std::byte* data() const { return data_; }
-  template <class T>
-  T* as() const {
-    return reinterpret_cast<T*>(data_);
-  }
-  size_t bytes() const { return bytes_; }
-
- private:
-  void swap(PinnedBuffer& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-  }
-  std::byte* data_ = nullptr;
-  size_t bytes_ = 0;
+  static void give_back(void* data) { cudaFreeHost(data); }
 };
+using PinnedBuffer = Buffer<PinnedMemory>;
 
 /// A non-blocking stream.
 class Stream {
