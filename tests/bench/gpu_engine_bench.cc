@@ -18,10 +18,10 @@
 #include <vector>
 
 #include "engine/cuda/cuda.h"
-#include "engine/tokenizer/tokenizer.h"
 #include "support/clock.h"
 #include "support/log.h"
 #include "tests/bench/synthetic_models.h"
+#include "tests/engine/all_tokens.h"
 
 namespace fimd::bench {
 namespace {
@@ -67,25 +67,6 @@ double copy_bandwidth() {
   require(cudaFree(memory), "freeing memory");
   return 2.0 * kBytes / (median(ms) * 1e-3);
 }
-
-/// Every row of the vocabulary may be sampled.
-class AnyToken final : public Tokenizer {
- public:
-  explicit AnyToken(int n) : n_(n) {}
-  void encode(std::string_view, std::vector<TokenId>*) const override {}
-  std::optional<TokenId> control_id(std::string_view) const override { return {}; }
-  std::string_view bytes(TokenId) const override { return "x"; }
-  TokenType type(TokenId) const override { return TokenType::kNormal; }
-  int vocab_size() const override { return n_; }
-  std::span<const TokenId> end_of_generation() const override { return {}; }
-  std::vector<std::string> control_tokens() const override { return {}; }
-  std::optional<TokenId> bos() const override { return {}; }
-  bool add_bos() const override { return false; }
-  std::vector<TokenId> compatible_with(std::string_view) const override { return {}; }
-
- private:
-  int n_;
-};
 
 /// One sequence on pages of its own.
 class Sequence {
@@ -361,9 +342,8 @@ int run(int argc, char** argv) {
     options.device = device->index;
     constexpr int kContext = 8192;
     options.context_length = kContext;
-    const AnyToken tokenizer(shape->vocab);
     auto backend =
-        make_cuda_backend(model.spec(), TokenMask(tokenizer, shape->vocab), options, nullptr);
+        make_cuda_backend(model.spec(), test::everything(shape->vocab), options, nullptr);
     if (!backend.ok()) {
       std::fprintf(stderr, "%s: left out: %s\n", name.c_str(), backend.error().message.c_str());
       continue;
