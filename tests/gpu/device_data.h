@@ -43,6 +43,14 @@ std::vector<T> to_host(const cuda::DeviceBuffer& buffer, size_t n) {
   return host;
 }
 
+/// The value of a bfloat16's bits.
+inline float bf16_value(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float value = 0;
+  std::memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
 /// |a - b| / |b| over all elements (Euclidean); infinite if anything is not a number.
 template <class A, class B>
 double relative_error(const A& a, const B& b) {

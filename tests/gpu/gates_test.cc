@@ -19,10 +19,7 @@ double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 std::vector<float> floats_of(const DeviceBuffer& buffer, size_t n) {
   std::vector<float> floats;
   for (const uint16_t bits : testing::to_host<uint16_t>(buffer, n)) {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value = 0;
-    std::memcpy(&value, &wide, sizeof value);
-    floats.push_back(value);
+    floats.push_back(testing::bf16_value(bits));
   }
   return floats;
 }

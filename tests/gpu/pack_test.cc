@@ -5,17 +5,11 @@
 namespace fimd::cuda {
 namespace {
 
+using testing::bf16_value;
 using testing::FileWeights;
 
 constexpr DType kTypes[] = {DType::kQ4_0, DType::kQ8_0, DType::kQ4_K, DType::kQ5_K,
                             DType::kQ6_K, DType::kBF16, DType::kF16,  DType::kF32};
-
-float bf16_value(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float v;
-  std::memcpy(&v, &wide, 4);
-  return v;
-}
 
 std::vector<std::pair<int64_t, int64_t>> shapes(DType type) {
   std::vector<std::pair<int64_t, int64_t>> list = {{1, 256}, {16, 256}, {37, 768}, {176, 512}};

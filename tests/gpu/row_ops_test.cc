@@ -4,16 +4,10 @@
 namespace fimd::cuda {
 namespace {
 
+using testing::bf16_value;
 using testing::DeviceActivations;
 
 constexpr int kRowCounts[] = {1, 2, 3, 5, 8, 9, 24, 64};
-
-float bf16_value(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float v;
-  std::memcpy(&v, &wide, 4);
-  return v;
-}
 
 // Compares all three forms with `want` (n_rows, cols); codes may be off by one where the values
 // differ in the last bit.
