@@ -249,8 +249,8 @@ bool delta_supported(const DeltaShape& shape) {
 void gated_delta(const DeltaShape& shape, const float* u, const float* alpha, const float* beta,
                  int64_t gate_stride, const float* decay, const float* dt_bias,
                  const RecurrentState& state, const Sequence* sequences,
-                 const SequenceState* states, const StateSaveAt* saves, int n_sequences, float* out,
-                 cudaStream_t stream) {
+                 const SequenceState* states, const StateSaveAt* saves, int n_sequences,
+                 int /*max_rows*/, float* out, cudaStream_t stream) {
   const Arguments args{shape,   u,     alpha,     beta,   gate_stride, decay,
                        dt_bias, state, sequences, states, saves,       out};
   switch (shape.k_dim) {

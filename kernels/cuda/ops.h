@@ -258,12 +258,13 @@ void causal_conv1d(const DeltaShape& shape, const float* qkv, const float* w, in
 
 /// The gated delta rule (engine/model_spec.h) over every sequence's rows: u as causal_conv1d wrote
 /// it; alpha, beta: the raw projections, rows gate_stride apart; state (n_v_heads, k_dim, v_dim) is
-/// read, updated and saved where asked. out (n_rows, values).
+/// read, updated and saved where asked. out (n_rows, values). max_rows: n_rows of the largest
+/// sequence, or more; a graph is good up to this.
 void gated_delta(const DeltaShape& shape, const float* u, const float* alpha, const float* beta,
                  int64_t gate_stride, const float* decay, const float* dt_bias,
                  const RecurrentState& state, const Sequence* sequences,
-                 const SequenceState* states, const StateSaveAt* saves, int n_sequences, float* out,
-                 cudaStream_t stream);
+                 const SequenceState* states, const StateSaveAt* saves, int n_sequences,
+                 int max_rows, float* out, cudaStream_t stream);
 
 // --- sampling (sample.cu) ------------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ Results on_gpu(const Case& test, const Inputs& in) {
                 n_sequences, in.n_rows, u.as<float>(), nullptr);
   gated_delta(d, u.as<float>(), alpha.as<float>(), beta.as<float>(), d.n_v_heads, decay.as<float>(),
               dt_bias.as<float>(), state, sequences.as<Sequence>(), own.as<SequenceState>(),
-              saves.as<StateSaveAt>(), n_sequences, out.as<float>(), nullptr);
+              saves.as<StateSaveAt>(), n_sequences, in.n_rows, out.as<float>(), nullptr);
   return {to_host<float>(u, in.qkv.size()), to_host<float>(out, out_size),
           to_host<float>(states, in.states.size()), to_host<float>(tails, in.tails.size())};
 }
