@@ -33,6 +33,7 @@ struct Shape {
   int k_dim = 16;
   int v_dim = 16;
   int conv_kernel = 4;
+  bool grouped = false;
   std::function<DType(const std::string& name)> type_of = {};  // of matrices, instead of `type`
 };
 
@@ -74,6 +75,7 @@ inline std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
     u32("ssm.group_count", shape.k_heads);
     u32("ssm.time_step_rank", shape.v_heads);
     u32("ssm.inner_size", shape.v_heads * shape.v_dim);
+    if (shape.grouped) writer.add_bool("qwen35.ssm.grouped_value_heads", true);
   }
   const auto matrix = [&](const std::string& name, int rows, int cols) {
     if (name == without) return;

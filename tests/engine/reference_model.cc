@@ -56,6 +56,7 @@ void add_delta_net(const Reader& in, const std::string& prefix, double eps,
   const auto k_heads = static_cast<size_t>(in.integer("ssm.group_count"));
   const auto v_heads = static_cast<size_t>(in.integer("ssm.time_step_rank"));
   const size_t v_dim = static_cast<size_t>(in.integer("ssm.inner_size")) / v_heads;
+  const bool grouped = *in.file.boolean_or(in.arch + ".ssm.grouped_value_heads", false);
   const auto t = [&](const char* name) { return in.tensor(prefix + name); };
   const Vector input_norm = t("attn_norm.weight"), wqkv = t("attn_qkv.weight");
   const Vector wz = t("attn_gate.weight"), wa = t("ssm_alpha.weight"), wb = t("ssm_beta.weight");
@@ -83,7 +84,8 @@ void add_delta_net(const Reader& in, const std::string& prefix, double eps,
       for (size_t i = 0; i < k_dim; ++i) u[head * k_dim + i] /= std::sqrt(sum) * scale;
     }
     for (size_t head = 0; head < v_heads; ++head) {
-      const double* q = u.data() + head % k_heads * k_dim;
+      const size_t k_head = grouped ? head / (v_heads / k_heads) : head % k_heads;
+      const double* q = u.data() + k_head * k_dim;
       const double* k = q + k_heads * k_dim;
       const double* v = u.data() + 2 * k_heads * k_dim + head * v_dim;
       const double keep = std::exp(decay[head] * std::log1p(std::exp(a[head] + dt[head])));
