@@ -26,6 +26,7 @@ Result<ChosenBackend> make_cuda(const EngineOptions& options, const ModelSpec& s
   CudaOptions cuda;
   cuda.device = device->index;
   cuda.kv_bytes = options.kv_cache_bytes;
+  cuda.checkpoint_bytes = options.state_cache_bytes;
   cuda.context_length = options.context_length > 0
                             ? std::min(options.context_length, spec.context_length)
                             : spec.context_length;

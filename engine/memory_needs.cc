@@ -46,13 +46,17 @@ MemoryNeeds memory_needs(const ModelSpec& spec) {
   return needs;
 }
 
+int64_t wanted_kv_tokens(int context_length) {
+  constexpr int kMoreTokens = 4096;
+  return int64_t{context_length} + std::min(context_length / 2, kMoreTokens);
+}
+
 Result<MemorySplit> split_memory(const MemoryNeeds& needs, const MemoryWishes& wishes) {
   constexpr int kLeastCheckpoints = 2;
   constexpr int64_t kMostCheckpoints = 1024;
   MemorySplit split;
   split.weight_bytes = needs.weight_bytes;
-  constexpr int kMoreTokens = 4096;
-  split.kv_tokens = wishes.context_length + std::min(wishes.context_length / 2, kMoreTokens);
+  split.kv_tokens = wanted_kv_tokens(wishes.context_length);
   split.kv_bytes = split.kv_tokens * needs.kv_bytes_per_token;
   split.slot_bytes = needs.state_bytes * wishes.n_slots;
   split.working_bytes = wishes.working_bytes;

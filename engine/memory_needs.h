@@ -19,6 +19,10 @@ struct MemoryNeeds {
 
 MemoryNeeds memory_needs(const ModelSpec& spec);
 
+/// Tokens whose keys and values should be kept: a context, and up to 4,096 more for other documents
+/// and branches.
+int64_t wanted_kv_tokens(int context_length);
+
 struct MemoryWishes {
   int64_t budget_bytes = 0;
   int context_length = 0;

@@ -26,7 +26,9 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      "Memory for cached prompts of all documents, in MiB. 0: 512, on a GPU from what is free."},
     {"engine.state_cache_mb", kInt, "0", 0, 262144, "",
      "Memory for states of recurrent layers to resume prompts from, in MiB. 0: as much as "
-     "`kv_cache_mb`, and at least eight states. Only hybrid models take it."},
+     "`kv_cache_mb`, and at least eight states; on a GPU from what is free. Only hybrid models "
+     "take "
+     "it."},
     {"engine.context_length", kInt, "0", 0, 1048576, "",
      "Longest prompt and answer, in tokens. 0: as long as the model allows."},
     {"engine.prefill_chunk", kInt, "0", 0, 8192, "",

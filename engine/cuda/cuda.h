@@ -48,6 +48,8 @@ struct CudaOptions {
   int device = 0;
   int64_t kv_bytes = 0;    // 0: from what is free
   int context_length = 0;  // tokens that the KV cache should hold at least, if it is automatic
+  int state_slots = 0;     // of models with recurrent layers; 0: two to eight
+  int64_t checkpoint_bytes = 0;  // as many checkpoints as fit, at least 2; 0: from what is free
   int page_tokens = 32;
   int max_batch_tokens = 2048 + 64;  // lowered if the memory is short
   bool use_cublas = true;            // off: prefill with the small-batch kernels, for tests

@@ -74,14 +74,23 @@ Status CudaBackend::take_memory(const ModelSpec& spec) {
   geometry_ = {.page_tokens = options_.page_tokens,
                .n_pages = plan_.n_pages,
                .page_bytes = kv_page_bytes(spec, options_.page_tokens)};
+  const int64_t one_state = state_bytes(spec);
+  state_geometry_ = {.n_slots = plan_.n_slots,
+                     .n_checkpoints = plan_.n_checkpoints,
+                     .slot_bytes = one_state,
+                     .checkpoint_bytes = one_state};
   FIMD_ASSIGN_OR_RETURN(weights_, cuda::DeviceBuffer::make(plan_.weight_bytes, "the weights"));
   FIMD_ASSIGN_OR_RETURN(kv_, cuda::DeviceBuffer::make(plan_.kv_bytes, "the KV cache"));
+  FIMD_ASSIGN_OR_RETURN(states_,
+                        cuda::DeviceBuffer::make(plan_.state_bytes, "the recurrent states"));
   FIMD_ASSIGN_OR_RETURN(scratch_memory_,
                         cuda::DeviceBuffer::make(plan_.scratch_bytes, "scratch memory"));
   Bump weights(weights_.data());
   lay_out_weights(spec, &weights, &model_, &jobs_);
   Bump kv(kv_.data());
   lay_out_kv(plan_.n_pages, geometry_.page_tokens, &kv, &model_);
+  Bump states(states_.data());
+  lay_out_states(plan_.n_slots, plan_.n_checkpoints, &states, &model_);
   Bump scratch(scratch_memory_.data());
   lay_out_scratch(model_, plan_.limits, &scratch, &scratch_);
   FIMD_ASSIGN_OR_RETURN(inputs_, cuda::PinnedBuffer::make(scratch_.input_bytes, "a pass"));
@@ -98,10 +107,11 @@ Status CudaBackend::fill_memory(const std::function<void(double)>& progress) {
   FIMD_RETURN_IF_ERROR(load_weights(jobs_, options_.device, progress));
   jobs_ = {};
   // Padding computes with whatever is there, which should be numbers.
-  FIMD_RETURN_IF_ERROR(
-      cuda::check(cudaMemset(kv_.data(), 0, kv_.bytes()), "clearing the KV cache"));
-  FIMD_RETURN_IF_ERROR(cuda::check(cudaMemset(scratch_memory_.data(), 0, scratch_memory_.bytes()),
-                                   "clearing scratch memory"));
+  for (const cuda::DeviceBuffer* buffer : {&kv_, &states_, &scratch_memory_}) {
+    if (buffer->bytes() == 0) continue;
+    FIMD_RETURN_IF_ERROR(
+        cuda::check(cudaMemset(buffer->data(), 0, buffer->bytes()), "clearing GPU memory"));
+  }
   std::vector<uint32_t> mask(static_cast<size_t>((model_.vocab + 31) / 32));
   for (int64_t id = 0; id < std::min(mask_.rows(), model_.vocab); ++id) {
     if (mask_.permitted(static_cast<TokenId>(id))) {
@@ -128,9 +138,12 @@ size_t CudaBackend::weight_bytes_per_pass() const {
   };
   size_t sum = bytes(model_.output);
   for (const DeviceLayer& layer : model_.layers) {
-    const DeviceAttention& a = layer.attention;
-    sum += bytes(a.q) + bytes(a.k) + bytes(a.v) + bytes(a.o) + bytes(layer.gate) + bytes(layer.up) +
-           bytes(layer.down);
+    if (const DeviceAttention* a = layer.attention()) {
+      sum += bytes(a->q) + bytes(a->k) + bytes(a->v) + bytes(a->o);
+    } else if (const DeviceDelta* d = layer.delta()) {
+      sum += bytes(d->qkv) + bytes(d->z) + bytes(d->alpha) + bytes(d->beta) + bytes(d->out);
+    }
+    sum += bytes(layer.gate) + bytes(layer.up) + bytes(layer.down);
   }
   return sum;
 }
@@ -144,30 +157,69 @@ std::span<const float> CudaBackend::logits(size_t i) const {
 void CudaBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
   if (lost_) return;
   static_cast<void>(cudaSetDevice(options_.device));
+  std::vector<const cuda::KvPages*> caches;
+  for (const DeviceLayer& layer : model_.layers) {
+    if (const DeviceAttention* attention = layer.attention()) caches.push_back(&attention->kv);
+  }
+  if (caches.empty()) return;
   // Keys and values of all layers lie at equal distances if all layers are alike.
-  const cuda::KvPages& first = model_.layers.front().attention.kv;
+  const cuda::KvPages& first = *caches.front();
   const size_t page_elements = static_cast<size_t>(first.page_tokens) *
                                static_cast<size_t>(first.n_kv_heads) *
                                static_cast<size_t>(first.head_dim);
   const size_t page_bytes = page_elements * sizeof(__half);
   const size_t pitch = static_cast<size_t>(first.v - first.k) * sizeof(__half);
   constexpr size_t kMostPitch = (size_t{1} << 31) - 1;
-  const bool alike =
-      pitch <= kMostPitch && pitch * 2 * model_.layers.size() == kv_.bytes() &&
-      std::all_of(model_.layers.begin(), model_.layers.end(), [&](const DeviceLayer& layer) {
-        const cuda::KvPages& kv = layer.attention.kv;
-        return kv.n_kv_heads == first.n_kv_heads && kv.head_dim == first.head_dim;
-      });
+  const bool alike = pitch <= kMostPitch && pitch * 2 * caches.size() == kv_.bytes() &&
+                     std::all_of(caches.begin(), caches.end(), [&](const cuda::KvPages* kv) {
+                       return kv->n_kv_heads == first.n_kv_heads && kv->head_dim == first.head_dim;
+                     });
   if (alike) {
     static_cast<void>(cudaMemcpy2DAsync(kv_.data() + static_cast<size_t>(to) * page_bytes, pitch,
                                         kv_.data() + static_cast<size_t>(from) * page_bytes, pitch,
-                                        page_bytes, 2 * model_.layers.size(),
-                                        cudaMemcpyDeviceToDevice, stream_.get()));
+                                        page_bytes, 2 * caches.size(), cudaMemcpyDeviceToDevice,
+                                        stream_.get()));
     return;  // an error shows in the next pass
   }
-  for (const DeviceLayer& layer : model_.layers) {
-    cuda::copy_page(layer.attention.kv, from, to, stream_.get());
+  for (const cuda::KvPages* kv : caches) cuda::copy_page(*kv, from, to, stream_.get());
+}
+
+void CudaBackend::clear_state(int32_t slot) {
+  if (lost_ || states_.bytes() == 0) return;
+  static_cast<void>(cudaSetDevice(options_.device));
+  const auto bytes = static_cast<size_t>(state_geometry_.slot_bytes);
+  static_cast<void>(cudaMemsetAsync(state_at(slot), 0, bytes, stream_.get()));
+}
+
+void CudaBackend::copy_state(int32_t from, int32_t to) {
+  if (lost_ || states_.bytes() == 0) return;
+  static_cast<void>(cudaSetDevice(options_.device));
+  // An error shows in the next pass.
+  static_cast<void>(cudaMemcpyAsync(state_at(to), state_at(from),
+                                    static_cast<size_t>(state_geometry_.slot_bytes),
+                                    cudaMemcpyDeviceToDevice, stream_.get()));
+}
+
+void CudaBackend::restore_state(int32_t checkpoint, int32_t slot) {
+  copy_state(state_geometry_.n_slots + checkpoint, slot);
+}
+
+void CudaBackend::save_state(int32_t slot, int32_t checkpoint) {
+  copy_state(slot, state_geometry_.n_slots + checkpoint);
+}
+
+bool CudaBackend::sane_states(const StepInput& input) const {
+  if (states_.bytes() == 0) return input.saves.empty();
+  if (input.slot < 0 || input.slot >= state_geometry_.n_slots) return false;
+  int after = 0;
+  for (const StateSave& save : input.saves) {
+    if (save.after <= after || save.after > static_cast<int>(input.tokens.size()) ||
+        save.checkpoint < 0 || save.checkpoint >= state_geometry_.n_checkpoints) {
+      return false;
+    }
+    after = save.after;
   }
+  return true;
 }
 
 Status CudaBackend::check_batch(std::span<const StepInput> batch) const {
@@ -176,7 +228,8 @@ Status CudaBackend::check_batch(std::span<const StepInput> batch) const {
     const auto n = static_cast<int>(input.tokens.size());
     rows += input.tokens.size();
     const bool sane = n >= 1 && rows <= static_cast<size_t>(plan_.limits.rows) &&
-                      input.first >= 0 && input.samples.size() <= input.tokens.size();
+                      input.first >= 0 && input.samples.size() <= input.tokens.size() &&
+                      sane_states(input);
     const auto n_pages =
         static_cast<size_t>((input.first + n + geometry_.page_tokens - 1) / geometry_.page_tokens);
     if (!sane || n_pages > input.pages.size() ||
@@ -332,7 +385,7 @@ void CudaBackend::let_go() {
   graphs_.clear();
   launcher_.reset();
   static_cast<void>(cublas_.release());  // its destructor would wait for the device
-  for (cuda::DeviceBuffer* buffer : {&weights_, &kv_, &scratch_memory_}) {
+  for (cuda::DeviceBuffer* buffer : {&weights_, &kv_, &states_, &scratch_memory_}) {
     const cuda::DeviceBuffer gone = std::move(*buffer);
   }
   for (cuda::PinnedBuffer* buffer : {&inputs_, &ids_, &results_}) {

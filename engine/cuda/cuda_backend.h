@@ -1,8 +1,8 @@
 // The CUDA backend: the forward pass over kernels/cuda.
 //
-// All device memory is taken in make(), in three blocks: weights, KV pages, scratch. A CUDA error
-// in a pass is that pass's error. If the process's CUDA context is lost with it (lost()), every
-// later pass fails at once, and only reset_cuda() and a new backend help.
+// All device memory is taken in make(), in blocks: weights, KV pages, recurrent states, scratch. A
+// CUDA error in a pass is that pass's error. If the process's CUDA context is lost with it
+// (lost()), every later pass fails at once, and only reset_cuda() and a new backend help.
 //
 // Owner: the scheduler. Thread: the engine thread; make() may be called on another one before.
 #pragma once
@@ -35,6 +35,10 @@ class CudaBackend final : public Backend {
   int max_batch_tokens() const override { return plan_.limits.rows; }
   Status forward(std::span<const StepInput> batch, std::span<Sampled> outputs) override;
   void copy_page(int32_t from, int32_t to, int n_tokens) override;
+  StateGeometry state() const override { return state_geometry_; }
+  void clear_state(int32_t slot) override;
+  void restore_state(int32_t checkpoint, int32_t slot) override;
+  void save_state(int32_t slot, int32_t checkpoint) override;
   std::span<const float> logits(size_t i) const override;
   bool lost() const override { return lost_; }
 
@@ -49,6 +53,13 @@ class CudaBackend final : public Backend {
   Status fill_memory(const std::function<void(double)>& progress);
 
   Status check_batch(std::span<const StepInput> batch) const;
+  bool sane_states(const StepInput& input) const;
+  /// One sequence's state: slots, then checkpoints.
+  std::byte* state_at(int32_t index) const {
+    return states_.data() +
+           static_cast<size_t>(index) * static_cast<size_t>(state_geometry_.slot_bytes);
+  }
+  void copy_state(int32_t from, int32_t to);
   /// A part of a batch, of at most kMaxPassSequences inputs. Its samples are numbered from
   /// `first_sample`.
   Status run_pass(std::span<const StepInput> batch, std::span<Sampled> outputs,
@@ -65,12 +76,13 @@ class CudaBackend final : public Backend {
   Sampler sampler_;  // of samples that are not greedy
   std::string name_;
   KvGeometry geometry_;
+  StateGeometry state_geometry_;
   MemoryPlan plan_;
   bool lost_ = false;
   bool graphs_ok_ = true;
 
   // Destroyed in reverse: what uses memory before the memory.
-  cuda::DeviceBuffer weights_, kv_, scratch_memory_;
+  cuda::DeviceBuffer weights_, kv_, states_, scratch_memory_;
   cuda::PinnedBuffer inputs_, ids_, results_;
   cuda::Stream stream_, capture_stream_;
   DeviceModel model_;

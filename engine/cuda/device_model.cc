@@ -1,6 +1,7 @@
 #include "engine/cuda/device_model.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/cuda/pass.h"
 
@@ -24,6 +25,10 @@ Status check_matrix(const Weight& weight) {
                                             std::to_string(weight.cols) + " columns)"};
 }
 
+cuda::DeltaShape shape_of(const GatedDeltaNet& delta) {
+  return {delta.n_k_heads, delta.n_v_heads, delta.k_dim, delta.v_dim, delta.grouped};
+}
+
 /// Lays weights out and notes what is to be put there.
 class WeightLayout {
  public:
@@ -41,7 +46,7 @@ class WeightLayout {
   }
   float* vector(const Weight& weight) {
     if (!weight) return nullptr;
-    auto* data = bump_->take<float>(static_cast<size_t>(weight.cols));
+    auto* data = bump_->take<float>(static_cast<size_t>(weight.rows * weight.cols));
     if (jobs_ != nullptr) jobs_->vectors.push_back({&weight, nullptr, data});
     return data;
   }
@@ -56,27 +61,89 @@ class WeightLayout {
   WeightJobs* jobs_;
 };
 
+Status check_mixer(const Attention& attention) {
+  if (!kernels_for_head(attention.head_dim)) {
+    return Error{ErrorCode::kUnsupported, "there is no CUDA kernel for attention heads of " +
+                                              std::to_string(attention.head_dim)};
+  }
+  for (const Weight* weight : {&attention.q, &attention.k, &attention.v, &attention.o}) {
+    FIMD_RETURN_IF_ERROR(check_matrix(*weight));
+  }
+  return {};
+}
+
+Status check_mixer(const GatedDeltaNet& delta) {
+  if (!cuda::delta_supported(shape_of(delta))) {
+    return Error{ErrorCode::kUnsupported, "there is no CUDA kernel for Gated DeltaNet heads of " +
+                                              std::to_string(delta.k_dim) + " x " +
+                                              std::to_string(delta.v_dim)};
+  }
+  for (const Weight* weight : {&delta.qkv, &delta.z, &delta.alpha, &delta.beta, &delta.out}) {
+    FIMD_RETURN_IF_ERROR(check_matrix(*weight));
+  }
+  return {};
+}
+
+/// `last_freq` and `inv_freq`: of the layer before, which mostly has the same.
+DeviceAttention lay_out(const Attention& attention, WeightLayout& layout,
+                        const std::vector<float>** last_freq, float** inv_freq) {
+  DeviceAttention to;
+  // One after another, so that a wide product can take them as one matrix.
+  to.q = layout.matrix(attention.q);
+  to.k = layout.matrix(attention.k);
+  to.v = layout.matrix(attention.v);
+  to.o = layout.matrix(attention.o);
+  to.q_bias = layout.vector(attention.q_bias);
+  to.k_bias = layout.vector(attention.k_bias);
+  to.v_bias = layout.vector(attention.v_bias);
+  to.o_bias = layout.vector(attention.o_bias);
+  if (*last_freq == nullptr || **last_freq != attention.rope.inv_freq) {
+    *last_freq = &attention.rope.inv_freq;
+    *inv_freq = layout.vector(**last_freq);
+  }
+  to.rope = {.adjacent = attention.rope.pairs == RopePairs::kAdjacent,
+             .rotary_dim = attention.rope.rotary_dim,
+             .inv_freq = *inv_freq,
+             .q_norm = layout.vector(attention.q_norm),
+             .k_norm = layout.vector(attention.k_norm),
+             .norm_eps = attention.qk_norm_eps,
+             .q_gates = attention.output_gate};
+  to.kv.n_kv_heads = attention.n_kv_heads;
+  to.kv.head_dim = attention.head_dim;
+  to.n_heads = attention.n_heads;
+  to.window = attention.window;
+  to.scale = attention.scale;
+  return to;
+}
+
+DeviceDelta lay_out(const GatedDeltaNet& delta, WeightLayout& layout) {
+  DeviceDelta to;
+  to.shape = shape_of(delta);
+  to.conv_kernel = delta.conv_kernel;
+  to.qkv = layout.matrix(delta.qkv);
+  // One after another, as above.
+  to.z = layout.matrix(delta.z);
+  to.alpha = layout.matrix(delta.alpha);
+  to.beta = layout.matrix(delta.beta);
+  to.out = layout.matrix(delta.out);
+  to.conv = layout.vector(delta.conv);
+  to.decay = layout.vector(delta.decay);
+  to.dt_bias = layout.vector(delta.dt_bias);
+  to.norm = layout.vector(delta.norm);
+  to.norm_eps = delta.norm_eps;
+  return to;
+}
+
 }  // namespace
 
 Status check_cuda_support(const ModelSpec& spec) {
   FIMD_RETURN_IF_ERROR(check_matrix(spec.embedding));
   FIMD_RETURN_IF_ERROR(check_matrix(spec.output));
   for (const Block& block : spec.blocks) {
-    const auto* attention = std::get_if<Attention>(&block.mixer);
-    if (attention == nullptr) {
-      return Error{ErrorCode::kUnsupported,
-                   "hybrid models (Gated DeltaNet layers) do not run on CUDA yet"};
-    }
-    if (attention->output_gate) {
-      return Error{ErrorCode::kUnsupported, "gated attention does not run on CUDA yet"};
-    }
-    if (!kernels_for_head(attention->head_dim)) {
-      return Error{ErrorCode::kUnsupported, "there is no CUDA kernel for attention heads of " +
-                                                std::to_string(attention->head_dim)};
-    }
+    FIMD_RETURN_IF_ERROR(
+        std::visit([](const auto& mixer) { return check_mixer(mixer); }, block.mixer));
     const auto& mlp = std::get<SwiGlu>(block.mlp);
-    for (const Weight* weight : {&attention->q, &attention->k, &attention->v, &attention->o,
-                                 &mlp.gate, &mlp.up, &mlp.down}) {
+    for (const Weight* weight : {&mlp.gate, &mlp.up, &mlp.down}) {
       FIMD_RETURN_IF_ERROR(check_matrix(*weight));
     }
   }
@@ -92,36 +159,15 @@ void lay_out_weights(const ModelSpec& spec, Bump* bump, DeviceModel* model, Weig
   float* inv_freq = nullptr;
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
     const Block& block = spec.blocks[i];
-    const auto& attention = std::get<Attention>(block.mixer);
     const auto& mlp = std::get<SwiGlu>(block.mlp);
     DeviceLayer& layer = model->layers[i];
-    DeviceAttention& to = layer.attention;
     layer.mixer_norm = layout.vector(block.mixer_norm.weight);
     layer.mixer_eps = block.mixer_norm.eps;
-    // One after another, so that a wide product can take them as one matrix.
-    to.q = layout.matrix(attention.q);
-    to.k = layout.matrix(attention.k);
-    to.v = layout.matrix(attention.v);
-    to.o = layout.matrix(attention.o);
-    to.q_bias = layout.vector(attention.q_bias);
-    to.k_bias = layout.vector(attention.k_bias);
-    to.v_bias = layout.vector(attention.v_bias);
-    to.o_bias = layout.vector(attention.o_bias);
-    if (last_freq == nullptr || *last_freq != attention.rope.inv_freq) {
-      last_freq = &attention.rope.inv_freq;
-      inv_freq = layout.vector(*last_freq);
+    if (const auto* attention = std::get_if<Attention>(&block.mixer)) {
+      layer.mixer = lay_out(*attention, layout, &last_freq, &inv_freq);
+    } else {
+      layer.mixer = lay_out(std::get<GatedDeltaNet>(block.mixer), layout);
     }
-    to.rope = {.adjacent = attention.rope.pairs == RopePairs::kAdjacent,
-               .rotary_dim = attention.rope.rotary_dim,
-               .inv_freq = inv_freq,
-               .q_norm = layout.vector(attention.q_norm),
-               .k_norm = layout.vector(attention.k_norm),
-               .norm_eps = attention.qk_norm_eps};
-    to.kv.n_kv_heads = attention.n_kv_heads;
-    to.kv.head_dim = attention.head_dim;
-    to.n_heads = attention.n_heads;
-    to.window = attention.window;
-    to.scale = attention.scale;
     layer.mlp_norm = layout.vector(block.mlp_norm.weight);
     layer.mlp_eps = block.mlp_norm.eps;
     layer.gate = layout.matrix(mlp.gate);
@@ -137,20 +183,69 @@ void lay_out_weights(const ModelSpec& spec, Bump* bump, DeviceModel* model, Weig
 int64_t kv_page_bytes(const ModelSpec& spec, int page_tokens) {
   int64_t bytes = 0;
   for (const Block& block : spec.blocks) {
-    bytes += int64_t{2} * std::get<Attention>(block.mixer).kv_dim() * page_tokens *
-             static_cast<int64_t>(sizeof(__half));
+    const auto* attention = std::get_if<Attention>(&block.mixer);
+    if (attention == nullptr) continue;
+    bytes += int64_t{2} * attention->kv_dim() * page_tokens * static_cast<int64_t>(sizeof(__half));
   }
   return bytes;
 }
 
 void lay_out_kv(int n_pages, int page_tokens, Bump* bump, DeviceModel* model) {
   for (DeviceLayer& layer : model->layers) {
-    cuda::KvPages& kv = layer.attention.kv;
+    DeviceAttention* attention = layer.attention();
+    if (attention == nullptr) continue;
+    cuda::KvPages& kv = attention->kv;
     kv.page_tokens = page_tokens;
     const auto elements = static_cast<size_t>(n_pages) * static_cast<size_t>(page_tokens) *
-                          static_cast<size_t>(layer.attention.kv_dim());
+                          static_cast<size_t>(attention->kv_dim());
     kv.k = bump->take<__half>(elements);
     kv.v = bump->take<__half>(elements);
+  }
+}
+
+namespace {
+
+/// Where the layers' parts of a state begin, in floats; each is aligned to a cache line.
+struct StateLayout {
+  int64_t floats = 0;
+  int64_t take(int64_t n) {
+    constexpr int64_t kAlign = 64;
+    const int64_t at = floats;
+    floats += (n + kAlign - 1) / kAlign * kAlign;
+    return at;
+  }
+};
+
+}  // namespace
+
+int64_t state_bytes(const ModelSpec& spec) {
+  StateLayout layout;
+  for (const Block& block : spec.blocks) {
+    if (const auto* delta = std::get_if<GatedDeltaNet>(&block.mixer)) {
+      layout.take(delta->delta_elements());
+      layout.take(delta->conv_elements());
+    }
+  }
+  return layout.floats * static_cast<int64_t>(sizeof(float));
+}
+
+void lay_out_states(int n_slots, int n_checkpoints, Bump* bump, DeviceModel* model) {
+  StateLayout layout;
+  std::vector<std::pair<cuda::RecurrentState*, int64_t>> parts;
+  for (DeviceLayer& layer : model->layers) {
+    DeviceDelta* delta = layer.delta();
+    if (delta == nullptr) continue;
+    const cuda::DeltaShape& shape = delta->shape;
+    parts.emplace_back(&delta->state, layout.take(shape.values() * shape.k_dim));
+    parts.emplace_back(&delta->tails, layout.take(shape.channels() * (delta->conv_kernel - 1)));
+  }
+  auto* memory = bump->take<float>(static_cast<size_t>(layout.floats) *
+                                   static_cast<size_t>(n_slots + n_checkpoints));
+  if (memory == nullptr) return;
+  for (const auto& [state, offset] : parts) {
+    *state = {.slots = memory + offset,
+              .checkpoints = memory + n_slots * layout.floats + offset,
+              .stride = layout.floats};
   }
 }
 
@@ -158,33 +253,49 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
                      Scratch* scratch) {
   int64_t q_dim = 0;
   int64_t qkv_dim = 0;
+  int64_t mixed_dim = 0;
+  int64_t gates_dim = 0;
+  int64_t channels = 0;
   int64_t ff = 0;
   int64_t largest = 0;  // elements that one wide product reads
   size_t attention_bytes = 0;
   for (const DeviceLayer& layer : model.layers) {
-    const DeviceAttention& attention = layer.attention;
-    q_dim = std::max(q_dim, attention.q_dim());
-    qkv_dim = std::max(qkv_dim, attention.qkv_dim());
+    if (const DeviceAttention* a = layer.attention()) {
+      q_dim = std::max(q_dim, a->q_dim());
+      qkv_dim = std::max(qkv_dim, a->qkv_dim());
+      mixed_dim = std::max(mixed_dim, a->q_dim());
+      attention_bytes = std::max(attention_bytes, cuda::attention_workspace_bytes(
+                                                      limits.rows, a->n_heads, a->kv.head_dim));
+    } else if (const DeviceDelta* d = layer.delta()) {
+      channels = std::max(channels, d->shape.channels());
+      gates_dim = std::max(gates_dim, d->gates_dim());
+      mixed_dim = std::max(mixed_dim, d->shape.values());
+    }
     ff = std::max(ff, layer.gate.rows);
-    largest = std::max({largest, attention.qkv_dim() * model.hidden, q_dim * model.hidden,
-                        layer.gate.rows * model.hidden});
-    attention_bytes = std::max(
-        attention_bytes,
-        cuda::attention_workspace_bytes(limits.rows, attention.n_heads, attention.kv.head_dim));
+    qkv_dim = std::max(qkv_dim, channels);
+    largest = std::max({qkv_dim, mixed_dim, gates_dim, ff}) * model.hidden;
+  }
+  int64_t last_gates = 0;
+  if (const DeviceAttention* a = model.layers.back().attention()) {
+    last_gates = a->rope.q_gates ? a->qkv_dim() : 0;
+  } else {
+    last_gates = gates_dim;
   }
   const auto rows = static_cast<size_t>(limits.rows);
   const auto small = static_cast<size_t>(limits.small_rows);
-  const auto widest = static_cast<size_t>(std::max({model.hidden, q_dim, ff}));
+  const auto widest = static_cast<size_t>(std::max({model.hidden, mixed_dim, ff}));
   const auto hidden = static_cast<size_t>(model.hidden);
   const auto vocab = static_cast<size_t>(model.vocab);
   scratch->x = bump->take<float>(rows * hidden);
   scratch->qkv = bump->take<float>(rows * static_cast<size_t>(qkv_dim));
   scratch->q = bump->take<__half>(rows * static_cast<size_t>(q_dim));
-  scratch->att = bump->take<float>(rows * static_cast<size_t>(q_dim));
-  scratch->ff = bump->take<float>(rows * static_cast<size_t>(2 * ff));
+  scratch->att = bump->take<float>(rows * static_cast<size_t>(mixed_dim));
+  scratch->gates = bump->take<float>(rows * static_cast<size_t>(gates_dim));
+  scratch->ff = bump->take<float>(rows * static_cast<size_t>(std::max(2 * ff, channels)));
+  scratch->conv = scratch->ff;
   size_t q8 = 0;
   size_t bf16 = 0;
-  for (const int64_t cols : {model.hidden, q_dim}) {
+  for (const int64_t cols : {model.hidden, mixed_dim}) {
     q8 = std::max(q8, cuda::q8_bytes(cuda::kMaxMatmulRows, cols));
     bf16 = std::max(bf16, cuda::bf16_bytes(cuda::kMaxMatmulRows, cols));
   }
@@ -194,7 +305,8 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
   scratch->ff_bf16 = bump->take<std::byte>(cuda::bf16_bytes(cuda::kMaxMatmulRows, ff));
   if (limits.wide) scratch->act_plain = bump->take<__nv_bfloat16>(rows * widest);
   scratch->sampled_x = bump->take<float>(small * hidden);
-  scratch->sampled_att = bump->take<float>(small * static_cast<size_t>(q_dim));
+  scratch->sampled_att = bump->take<float>(small * static_cast<size_t>(mixed_dim));
+  scratch->sampled_gates = bump->take<float>(small * static_cast<size_t>(last_gates));
   scratch->logits = bump->take<float>(small * vocab);
   scratch->results = bump->take<cuda::SampleResult>(small);
   if (limits.wide) {

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <variant>
 #include <vector>
 
 #include "engine/model_spec.h"
@@ -45,15 +46,36 @@ struct DeviceAttention {
   float scale = 0;
 
   int64_t q_dim() const { return int64_t{n_heads} * kv.head_dim; }
+  int64_t q_rows() const { return q.rows; }  // with the gates, if it has them
   int64_t kv_dim() const { return int64_t{kv.n_kv_heads} * kv.head_dim; }
-  int64_t qkv_dim() const { return q_dim() + 2 * kv_dim(); }
+  int64_t qkv_dim() const { return q_rows() + 2 * kv_dim(); }
+};
+
+/// A Gated DeltaNet layer.
+struct DeviceDelta {
+  cuda::Matrix qkv, z, alpha, beta, out;
+  float* conv = nullptr;                       // (conv_kernel, channels)
+  float *decay = nullptr, *dt_bias = nullptr;  // (n_v_heads)
+  float* norm = nullptr;                       // (v_dim)
+  float norm_eps = 0;
+  int conv_kernel = 0;
+  cuda::DeltaShape shape;
+  cuda::RecurrentState state, tails;  // S of every head; the convolution's last inputs
+
+  /// z, alpha and beta of a row lie behind one another; a multiple of 4.
+  int64_t gates_dim() const { return (shape.values() + 2 * shape.n_v_heads + 3) / 4 * 4; }
 };
 
 struct DeviceLayer {
   float *mixer_norm = nullptr, *mlp_norm = nullptr;  // (hidden)
   float mixer_eps = 0, mlp_eps = 0;
-  DeviceAttention attention;
+  std::variant<DeviceAttention, DeviceDelta> mixer;
   cuda::Matrix gate, up, down;
+
+  DeviceAttention* attention() { return std::get_if<DeviceAttention>(&mixer); }
+  const DeviceAttention* attention() const { return std::get_if<DeviceAttention>(&mixer); }
+  DeviceDelta* delta() { return std::get_if<DeviceDelta>(&mixer); }
+  const DeviceDelta* delta() const { return std::get_if<DeviceDelta>(&mixer); }
 };
 
 struct DeviceModel {
@@ -70,7 +92,8 @@ struct PackJob {
   const Weight* from = nullptr;
   void* to = nullptr;
 };
-/// A file's vector (or numbers of ours), to be floats on the device.
+/// A file's vector (or numbers of ours), to be floats on the device. A small matrix arrives column
+/// after column.
 struct VectorJob {
   const Weight* from = nullptr;
   const std::vector<float>* values = nullptr;  // if from is null
@@ -92,6 +115,12 @@ int64_t kv_page_bytes(const ModelSpec& spec, int page_tokens);
 /// n_pages pages of every layer: first all keys, then all values of a layer.
 void lay_out_kv(int n_pages, int page_tokens, Bump* bump, DeviceModel* model);
 
+/// Bytes of one sequence's state in all layers; 0: the model has none.
+int64_t state_bytes(const ModelSpec& spec);
+/// The states of n_slots sequences, then n_checkpoints more: each one's layers lie together, so
+/// that a state is one piece of memory.
+void lay_out_states(int n_slots, int n_checkpoints, Bump* bump, DeviceModel* model);
+
 /// Rows of a pass and what is needed for them.
 struct ScratchLimits {
   int rows = 0;        // of a pass
@@ -101,11 +130,13 @@ struct ScratchLimits {
 };
 
 struct Scratch {
-  float* x = nullptr;    // (rows, hidden) residual stream
-  float* qkv = nullptr;  // (rows, qkv_dim)
-  __half* q = nullptr;   // (rows, q_dim)
-  float* att = nullptr;  // (rows, q_dim)
-  float* ff = nullptr;   // (rows, 2 ff): gate, up
+  float* x = nullptr;      // (rows, hidden) residual stream
+  float* qkv = nullptr;    // (rows, qkv_dim), or a Gated DeltaNet's channels
+  __half* q = nullptr;     // (rows, q_dim)
+  float* att = nullptr;    // (rows, mixed_dim): what heads attend to, or a Gated DeltaNet's values
+  float* gates = nullptr;  // (rows, gates_dim) of a Gated DeltaNet: z, alpha, beta
+  float* ff = nullptr;     // (rows, 2 ff): gate, up
+  float* conv = nullptr;   // (rows, channels), where ff is: they are never needed together
   // Activations: of small passes for 8-bit and bf16 products (those between the two products of an
   // MLP apart), of others (rows, widest).
   std::byte *act_q8 = nullptr, *act_bf16 = nullptr;
@@ -113,8 +144,10 @@ struct Scratch {
   __nv_bfloat16* act_plain = nullptr;
   // The rows that tokens are sampled from.
   float* sampled_x = nullptr;    // (small_rows, hidden)
-  float* sampled_att = nullptr;  // (small_rows, q_dim)
-  float* logits = nullptr;       // (small_rows, vocab)
+  float* sampled_att = nullptr;  // (small_rows, mixed_dim)
+  float* sampled_gates =
+      nullptr;              // (small_rows, qkv_dim or gates_dim) where the last layer has any
+  float* logits = nullptr;  // (small_rows, vocab)
   cuda::SampleResult* results = nullptr;
   // A weight as cuBLAS reads it, and its workspace.
   __nv_bfloat16* wide_weight = nullptr;

@@ -16,11 +16,15 @@ namespace fimd {
 struct MemoryPlan {
   size_t weight_bytes = 0;
   size_t kv_bytes = 0;
+  size_t state_bytes = 0;  // of slots and checkpoints together
   size_t scratch_bytes = 0;
   int n_pages = 0;
+  // Of models with recurrent layers only.
+  int n_slots = 0;
+  int n_checkpoints = 0;
   ScratchLimits limits;
 
-  size_t total() const { return weight_bytes + kv_bytes + scratch_bytes; }
+  size_t total() const { return weight_bytes + kv_bytes + state_bytes + scratch_bytes; }
   std::string text() const;  // "weights 4,421 MiB, KV cache ..."
 };
 

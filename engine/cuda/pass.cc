@@ -50,6 +50,8 @@ InputLayout::InputLayout(const PassShape& shape, int page_tokens, int max_pages)
   tokens = take(static_cast<size_t>(shape.rows) * sizeof(int32_t));
   sequences = take(n_sequences * sizeof(cuda::Sequence));
   tail_sequences = take(static_cast<size_t>(shape.tail_sequences) * sizeof(cuda::Sequence));
+  states = take(n_sequences * sizeof(cuda::SequenceState));
+  saves = take(static_cast<size_t>(shape.rows) * sizeof(cuda::StateSaveAt));
   sample_rows = take(n_samples * sizeof(int32_t));
   samples = take(n_samples * sizeof(cuda::SampleRow));
   pages = take(n_sequences * static_cast<size_t>(pages_per_sequence) * sizeof(int32_t));
@@ -58,10 +60,10 @@ InputLayout::InputLayout(const PassShape& shape, int page_tokens, int max_pages)
 size_t InputLayout::most_bytes(int rows, int max_pages) {
   const auto n = static_cast<size_t>(std::max(rows, cuda::kMaxMatmulRows));
   const size_t n_sequences = kMaxPassSequences;
-  constexpr size_t kParts = 6;
-  return n * (2 * sizeof(int32_t) + sizeof(cuda::SampleRow)) +
-         n_sequences *
-             (2 * sizeof(cuda::Sequence) + static_cast<size_t>(max_pages) * sizeof(int32_t)) +
+  constexpr size_t kParts = 8;
+  return n * (2 * sizeof(int32_t) + sizeof(cuda::SampleRow) + sizeof(cuda::StateSaveAt)) +
+         n_sequences * (2 * sizeof(cuda::Sequence) + sizeof(cuda::SequenceState) +
+                        static_cast<size_t>(max_pages) * sizeof(int32_t)) +
          kParts * kAlign;
 }
 
@@ -101,12 +103,15 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
   auto* tokens = reinterpret_cast<int32_t*>(to + layout.tokens);
   auto* sequences = reinterpret_cast<cuda::Sequence*>(to + layout.sequences);
   auto* tails = reinterpret_cast<cuda::Sequence*>(to + layout.tail_sequences);
+  auto* states = reinterpret_cast<cuda::SequenceState*>(to + layout.states);
+  auto* saves = reinterpret_cast<cuda::StateSaveAt*>(to + layout.saves);
   auto* sample_rows = reinterpret_cast<int32_t*>(to + layout.sample_rows);
   auto* samples = reinterpret_cast<cuda::SampleRow*>(to + layout.samples);
   auto* pages = reinterpret_cast<int32_t*>(to + layout.pages);
   int row = 0;
   int n_sequences = 0;
   int n_samples = 0;
+  int32_t n_saves = 0;
   const auto add_ids = [&](std::span<const TokenId> list, int32_t* n, int32_t* begin) {
     if (ids->room.size() - ids->used < list.size()) {
       ids->overflow = true;
@@ -121,6 +126,8 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
     const auto n = static_cast<int32_t>(input.tokens.size());
     const auto sampled = static_cast<int32_t>(input.samples.size());
     const int32_t page_begin = n_sequences * layout.pages_per_sequence;
+    states[n_sequences] = {input.slot, n_saves, static_cast<int32_t>(input.saves.size())};
+    for (const StateSave& save : input.saves) saves[n_saves++] = {save.after, save.checkpoint};
     sequences[n_sequences++] = {row, n, input.first, page_begin};
     const auto n_pages = static_cast<size_t>((input.first + n + page_tokens - 1) / page_tokens);
     std::copy_n(input.pages.begin(), n_pages, pages + page_begin);
@@ -141,9 +148,10 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
     }
     row += n;
   }
-  // Padding: rows of no sequence, sequences without rows.
+  // Padding: rows of no sequence, sequences without rows (whose states nobody touches).
   std::fill(tokens + row, tokens + shape.rows, 0);
   std::fill(sequences + n_sequences, sequences + shape.sequences, cuda::Sequence{});
+  std::fill(states + n_sequences, states + shape.sequences, cuda::SequenceState{});
   for (; n_samples < shape.samples; ++n_samples) {
     sample_rows[n_samples] = 0;
     samples[n_samples] = {};
@@ -151,15 +159,6 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
 }
 
 // ---- Launches ----
-
-struct PassLauncher::View {
-  const int32_t* tokens;
-  const cuda::Sequence* sequences;
-  const cuda::Sequence* tail_sequences;
-  const int32_t* sample_rows;
-  const cuda::SampleRow* samples;
-  const int32_t* pages;
-};
 
 void PassLauncher::quantize(const cuda::FloatInput& in, int n, const cuda::Activations& out) {
   if (in.norm != nullptr) {
@@ -195,6 +194,24 @@ void PassLauncher::multiply_small(std::span<const cuda::MatmulTask> tasks,
   }
   quantize(in, n, x);
   cuda::matmul(tasks, x, n, stream_);
+}
+
+template <class Write>
+void PassLauncher::multiply_written(const cuda::MatmulTask& task, int64_t cols, int n,
+                                    const Write& write) {
+  if (n > cuda::kMaxMatmulRows && cublas_ != nullptr) {
+    write(0, n, {.cols = cols, .plain = scratch_.act_plain});
+    return multiply_wide({&task, 1}, cols, n);
+  }
+  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
+    const int rows = std::min(n - begin, cuda::kMaxMatmulRows);
+    cuda::Activations x{.cols = cols};
+    (is_bf16(task.w) ? x.bf16 : x.q8) = is_bf16(task.w) ? scratch_.act_bf16 : scratch_.act_q8;
+    write(begin, rows, x);
+    cuda::MatmulTask part = task;
+    part.y += begin * task.y_stride;
+    cuda::matmul({&part, 1}, x, rows, stream_);
+  }
 }
 
 /// Weights become bf16, neighbours that write next to each other one matrix.
@@ -234,16 +251,17 @@ void PassLauncher::multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_
   }
 }
 
-/// Everything of a layer up to what its heads attend to. The last layer attends only for the rows
-/// that tokens are sampled from.
-void PassLauncher::attend(const DeviceLayer& layer, const PassShape& shape, const View& in,
-                          bool last) {
-  const DeviceAttention& a = layer.attention;
+/// The last layer attends only for the rows that tokens are sampled from.
+void PassLauncher::attend(const DeviceLayer& layer, const DeviceAttention& a,
+                          const PassShape& shape, const View& in, bool last) {
   const int64_t stride = a.qkv_dim();
   const cuda::MatmulTask tasks[] = {
       {.w = a.q, .bias = a.q_bias, .y = scratch_.qkv, .y_stride = stride},
-      {.w = a.k, .bias = a.k_bias, .y = scratch_.qkv + a.q_dim(), .y_stride = stride},
-      {.w = a.v, .bias = a.v_bias, .y = scratch_.qkv + a.q_dim() + a.kv_dim(), .y_stride = stride}};
+      {.w = a.k, .bias = a.k_bias, .y = scratch_.qkv + a.q_rows(), .y_stride = stride},
+      {.w = a.v,
+       .bias = a.v_bias,
+       .y = scratch_.qkv + a.q_rows() + a.kv_dim(),
+       .y_stride = stride}};
   multiply(
       tasks,
       {.x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps},
@@ -269,12 +287,81 @@ void PassLauncher::attend(const DeviceLayer& layer, const PassShape& shape, cons
   cuda::attention(params, stream_);
 }
 
-/// x += o(att)
-void PassLauncher::mix_out(const DeviceLayer& layer, const float* att, int n, float* x) {
-  const DeviceAttention& a = layer.attention;
-  const cuda::MatmulTask tasks[] = {
-      {.w = a.o, .bias = a.o_bias, .y = x, .y_stride = model_.hidden, .accumulate = true}};
-  multiply(tasks, {.x = att, .cols = a.q_dim()}, n);
+/// x and the state of every sequence's rows to what a Gated DeltaNet's heads give.
+void PassLauncher::run_delta(const DeviceLayer& layer, const DeviceDelta& d, const PassShape& shape,
+                             const View& in) {
+  const int64_t stride = d.gates_dim();
+  const int64_t channels = d.shape.channels();
+  float* const z = scratch_.gates;
+  float* const alpha = z + d.shape.values();
+  float* const beta = alpha + d.shape.n_v_heads;
+  const cuda::MatmulTask tasks[] = {{.w = d.qkv, .y = scratch_.qkv, .y_stride = channels},
+                                    {.w = d.z, .y = z, .y_stride = stride},
+                                    {.w = d.alpha, .y = alpha, .y_stride = stride},
+                                    {.w = d.beta, .y = beta, .y_stride = stride}};
+  multiply(
+      tasks,
+      {.x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps},
+      shape.rows);
+  cuda::causal_conv1d(d.shape, scratch_.qkv, d.conv, d.conv_kernel, kUnitLengthEps, d.tails,
+                      in.sequences, in.states, in.saves, shape.sequences, shape.rows, scratch_.conv,
+                      stream_);
+  cuda::gated_delta(d.shape, scratch_.conv, alpha, beta, stride, d.decay, d.dt_bias, d.state,
+                    in.sequences, in.states, in.saves, shape.sequences, shape.max_rows,
+                    scratch_.att, stream_);
+}
+
+/// Everything of a layer up to what its heads give.
+void PassLauncher::mix(const DeviceLayer& layer, const PassShape& shape, const View& in,
+                       bool last) {
+  if (const DeviceAttention* a = layer.attention()) {
+    attend(layer, *a, shape, in, last);
+  } else {
+    run_delta(layer, *layer.delta(), shape, in);
+  }
+}
+
+PassLauncher::Mixed PassLauncher::mixed(const DeviceLayer& layer) const {
+  return {scratch_.att, layer.attention() != nullptr ? scratch_.qkv : scratch_.gates};
+}
+
+/// Some rows of mixed(layer).
+PassLauncher::Mixed PassLauncher::gather_mixed(const DeviceLayer& layer, const int32_t* rows,
+                                               int n) {
+  const Mixed all = mixed(layer);
+  const DeviceAttention* a = layer.attention();
+  const int64_t width = a != nullptr ? a->q_dim() : layer.delta()->shape.values();
+  cuda::gather_rows(all.heads, rows, n, width, scratch_.sampled_att, stream_);
+  if (a == nullptr || a->rope.q_gates) {
+    const int64_t gates = a != nullptr ? a->qkv_dim() : layer.delta()->gates_dim();
+    cuda::gather_rows(all.gates, rows, n, gates, scratch_.sampled_gates, stream_);
+  }
+  return {scratch_.sampled_att, scratch_.sampled_gates};
+}
+
+/// x += o(att), o(sigmoid(gate) * att) or out(norm(heads) * silu(z))
+void PassLauncher::mix_out(const DeviceLayer& layer, const Mixed& mixed, int n, float* x) {
+  const DeviceAttention* a = layer.attention();
+  const cuda::MatmulTask task = {.w = a != nullptr ? a->o : layer.delta()->out,
+                                 .bias = a != nullptr ? a->o_bias : nullptr,
+                                 .y = x,
+                                 .y_stride = model_.hidden,
+                                 .accumulate = true};
+  const int64_t cols = task.w.cols;
+  if (a != nullptr && !a->rope.q_gates) {
+    return multiply({&task, 1}, {.x = mixed.heads, .cols = cols}, n);
+  }
+  multiply_written(task, cols, n, [&](int begin, int rows, const cuda::Activations& out) {
+    const float* heads = mixed.heads + begin * cols;
+    if (a != nullptr) {
+      cuda::sigmoid_mul_quantize(heads, mixed.gates + begin * a->qkv_dim(), a->qkv_dim(),
+                                 a->kv.head_dim, rows, out, stream_);
+    } else {
+      const DeviceDelta& d = *layer.delta();
+      cuda::gated_norm_quantize(heads, mixed.gates + begin * d.gates_dim(), d.gates_dim(), d.norm,
+                                d.shape.v_dim, d.norm_eps, rows, out, stream_);
+    }
+  });
 }
 
 /// x += down(silu(gate(norm(x))) * up(norm(x)))
@@ -337,15 +424,13 @@ void PassLauncher::mlp_small(const DeviceLayer& layer, const cuda::FloatInput& i
 void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first,
                         int n) {
   float* x = scratch_.x;
-  const float* att = scratch_.att;
+  Mixed from = mixed(last);
   if (!shape.every_row) {
     cuda::gather_rows(x, in.sample_rows + first, n, model_.hidden, scratch_.sampled_x, stream_);
-    cuda::gather_rows(att, in.sample_rows + first, n, last.attention.q_dim(), scratch_.sampled_att,
-                      stream_);
     x = scratch_.sampled_x;
-    att = scratch_.sampled_att;
+    from = gather_mixed(last, in.sample_rows + first, n);
   }
-  mix_out(last, att, n, x);
+  mix_out(last, from, n, x);
   mlp(last, n, x);
   const cuda::MatmulTask tasks[] = {
       {.w = model_.output, .y = scratch_.logits, .y_stride = model_.vocab}};
@@ -365,6 +450,8 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
   const View in = {reinterpret_cast<const int32_t*>(inputs + layout.tokens),
                    reinterpret_cast<const cuda::Sequence*>(inputs + layout.sequences),
                    reinterpret_cast<const cuda::Sequence*>(inputs + layout.tail_sequences),
+                   reinterpret_cast<const cuda::SequenceState*>(inputs + layout.states),
+                   reinterpret_cast<const cuda::StateSaveAt*>(inputs + layout.saves),
                    reinterpret_cast<const int32_t*>(inputs + layout.sample_rows),
                    reinterpret_cast<const cuda::SampleRow*>(inputs + layout.samples),
                    reinterpret_cast<const int32_t*>(inputs + layout.pages)};
@@ -375,9 +462,9 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
   for (size_t i = 0; i < model_.layers.size(); ++i) {
     const DeviceLayer& layer = model_.layers[i];
     const bool last = i + 1 == model_.layers.size();
-    attend(layer, shape, in, last);
+    mix(layer, shape, in, last);
     if (last) break;
-    mix_out(layer, scratch_.att, shape.rows, scratch_.x);
+    mix_out(layer, mixed(layer), shape.rows, scratch_.x);
     mlp(layer, shape.rows, scratch_.x);
   }
   for (int first = 0; first < shape.samples; first += limits_.small_rows) {

@@ -49,6 +49,8 @@ struct InputLayout {
   size_t tokens = 0;          // int32 (rows)
   size_t sequences = 0;       // cuda::Sequence (sequences)
   size_t tail_sequences = 0;  // cuda::Sequence (tail_sequences)
+  size_t states = 0;          // cuda::SequenceState (sequences)
+  size_t saves = 0;           // cuda::StateSaveAt, at most one a row
   size_t sample_rows = 0;     // int32 (samples): which row each is
   size_t samples = 0;         // cuda::SampleRow (samples)
   size_t pages = 0;           // int32 (sequences, pages_per_sequence)
@@ -96,10 +98,31 @@ class PassLauncher {
   Status enqueue(const PassShape& shape, cudaStream_t stream, const AfterLogits& after_logits);
 
  private:
-  struct View;  // of the inputs on the device
+  struct View {  // of the inputs on the device
+    const int32_t* tokens;
+    const cuda::Sequence* sequences;
+    const cuda::Sequence* tail_sequences;
+    const cuda::SequenceState* states;
+    const cuda::StateSaveAt* saves;
+    const int32_t* sample_rows;
+    const cuda::SampleRow* samples;
+    const int32_t* pages;
+  };
+  /// What a layer's mixer leaves for its output product: what its heads give, and what gates that
+  /// (rows of q, k and v with the gates among them, or of a Gated DeltaNet's z).
+  struct Mixed {
+    const float* heads;
+    const float* gates;
+  };
 
-  void attend(const DeviceLayer& layer, const PassShape& shape, const View& in, bool last);
-  void mix_out(const DeviceLayer& layer, const float* att, int n, float* x);
+  void mix(const DeviceLayer& layer, const PassShape& shape, const View& in, bool last);
+  void attend(const DeviceLayer& layer, const DeviceAttention& a, const PassShape& shape,
+              const View& in, bool last);
+  void run_delta(const DeviceLayer& layer, const DeviceDelta& d, const PassShape& shape,
+                 const View& in);
+  Mixed mixed(const DeviceLayer& layer) const;
+  Mixed gather_mixed(const DeviceLayer& layer, const int32_t* rows, int n);
+  void mix_out(const DeviceLayer& layer, const Mixed& mixed, int n, float* x);
   void mlp(const DeviceLayer& layer, int n, float* x);
   void tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first, int n);
   /// All tasks over `n` rows of `in`.
@@ -108,6 +131,10 @@ class PassLauncher {
   /// The same of rows that scratch_.act_plain holds.
   void multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n);
   void quantize(const cuda::FloatInput& in, int n, const cuda::Activations& out);
+  /// One task over n rows of activations (cols wide) that write(first row, rows, where to)
+  /// enqueues.
+  template <class Write>
+  void multiply_written(const cuda::MatmulTask& task, int64_t cols, int n, const Write& write);
   void mlp_small(const DeviceLayer& layer, const cuda::FloatInput& in, int n, float* x);
 
   const DeviceModel& model_;

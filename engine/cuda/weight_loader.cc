@@ -70,12 +70,22 @@ class Lane {
 
 Status load_vectors(const std::vector<VectorJob>& jobs) {
   std::vector<float> decoded;
+  std::vector<float> by_columns;
   for (const VectorJob& job : jobs) {
     const std::vector<float>* values = job.values;
     if (job.from != nullptr) {
-      decoded.resize(static_cast<size_t>(job.from->cols));
-      dequantize(job.from->type, job.from->data, job.from->cols, decoded.data());
+      const auto rows = static_cast<size_t>(job.from->rows);
+      const auto cols = static_cast<size_t>(job.from->cols);
+      decoded.resize(rows * cols);
+      dequantize(job.from->type, job.from->data, job.from->rows * job.from->cols, decoded.data());
       values = &decoded;
+      if (rows > 1) {
+        by_columns.resize(decoded.size());
+        for (size_t r = 0; r < rows; ++r) {
+          for (size_t c = 0; c < cols; ++c) by_columns[c * rows + r] = decoded[r * cols + c];
+        }
+        values = &by_columns;
+      }
     }
     FIMD_RETURN_IF_ERROR(cuda::check(
         cudaMemcpy(job.to, values->data(), values->size() * sizeof(float), cudaMemcpyHostToDevice),

@@ -4,6 +4,8 @@
 #include "engine/cuda/memory_plan.h"
 #include "engine/cuda/pass.h"
 #include "engine/gguf.h"
+#include "engine/memory_needs.h"
+#include "tests/engine/qwen36_27b.h"
 #include "tests/engine/random_model.h"
 
 namespace fimd {
@@ -78,6 +80,92 @@ TEST_CASE("a model that does not fit is refused with the numbers and what to do"
   CHECK(tiny.error().message.find("bytes each") != std::string::npos);
 }
 
+TEST_CASE("the 27B hybrid: states are planned as doctor says, and shared with pages") {
+  const ModelSpec spec = test::qwen36_27b();
+  REQUIRE(check_cuda_support(spec).ok());
+  const MemoryNeeds needs = memory_needs(spec);
+  CHECK(state_bytes(spec) == needs.state_bytes);  // every part is a multiple of a cache line
+  // Packed weights take at most 3% more than the file's.
+  CudaOptions options;
+  constexpr size_t kCard = size_t{22} * 1000 * 1000 * 1000;
+  for (const int context : {8192, 32768}) {
+    CAPTURE(context);
+    options.context_length = context;
+    const auto plan = plan_memory(spec, options, kCard, true, "a GPU");
+    REQUIRE_MESSAGE(plan.ok(), plan.error().message);
+    CAPTURE(plan->text());
+    CHECK(plan->total() + kReservedBytes <= kCard);
+    CHECK(static_cast<double>(plan->weight_bytes) < 1.03 * static_cast<double>(needs.weight_bytes));
+    CHECK(plan->n_slots == 2);
+    CHECK(plan->n_checkpoints >= (context == 8192 ? 12 : 8));
+    CHECK(plan->state_bytes == static_cast<size_t>(plan->n_slots + plan->n_checkpoints) *
+                                   static_cast<size_t>(needs.state_bytes));
+    CHECK(int64_t{plan->n_pages} * 32 >= wanted_kv_tokens(context));
+    CHECK(plan->text().find("checkpoints") != std::string::npos);
+  }
+
+  // More memory never makes the context shorter, and in the end all is there.
+  options.context_length = 0;
+  MemoryPlan before;
+  for (size_t free = 18 * kGiB; free <= 78 * kGiB; free += kGiB) {
+    const auto plan = plan_memory(spec, options, free, true, "a GPU");
+    if (!plan.ok()) {
+      CHECK(before.n_slots == 0);
+      continue;
+    }
+    CHECK(plan->total() + kReservedBytes <= free);
+    CHECK(plan->n_slots >= 2);
+    CHECK(plan->n_checkpoints >= 2);
+    CHECK(plan->n_pages + 1 >= before.n_pages);
+    before = *plan;
+  }
+  CHECK(before.n_slots == 8);
+  CHECK(before.n_checkpoints == 64);
+  CHECK(int64_t{before.n_pages} * 32 >= wanted_kv_tokens(spec.context_length));
+
+  options.checkpoint_bytes = int64_t{5} << 30;
+  options.kv_bytes = int64_t{1} << 30;
+  options.state_slots = 3;
+  const auto asked = plan_memory(spec, options, 40 * kGiB, true, "a GPU");
+  REQUIRE(asked.ok());
+  CHECK(asked->n_checkpoints == (int64_t{5} << 30) / needs.state_bytes);
+  CHECK(asked->n_slots == 3);
+  CHECK(asked->kv_bytes <= kGiB);
+  options.checkpoint_bytes = int64_t{50} << 30;
+  const auto refused = plan_memory(spec, options, 40 * kGiB, true, "a GPU");
+  REQUIRE_FALSE(refused.ok());
+  for (const char* part : {"recurrent states", "150 MiB each", "lower engine.state_cache_mb"}) {
+    CAPTURE(part);
+    CHECK(refused.error().message.find(part) != std::string::npos);
+  }
+}
+
+TEST_CASE("a state's layers lie together, slots before checkpoints") {
+  const ModelSpec spec = test::qwen36_27b();
+  DeviceModel model;
+  Bump count;
+  lay_out_weights(spec, &count, &model, nullptr);
+  // Addresses that nobody uses.
+  Bump states(reinterpret_cast<std::byte*>(uintptr_t{1} << 40));
+  lay_out_states(2, 3, &states, &model);
+  CHECK(states.used() == 5 * static_cast<size_t>(state_bytes(spec)));
+  const int64_t stride = state_bytes(spec) / 4;
+  const float* end = nullptr;
+  const float* base = nullptr;
+  for (const DeviceLayer& layer : model.layers) {
+    const DeviceDelta* delta = layer.delta();
+    if (delta == nullptr) continue;
+    if (base == nullptr) base = end = delta->state.slots;
+    for (const cuda::RecurrentState* part : {&delta->state, &delta->tails}) {
+      CHECK(part->slots == end);
+      CHECK(part->stride == stride);
+      CHECK(part->checkpoints == part->slots + 2 * stride);
+      end += part == &delta->state ? 48 * 128 * 128 : 3 * 10240;
+    }
+  }
+  CHECK(end == base + stride);
+}
+
 TEST_CASE("passes of few rows have few shapes, and inputs hold what the shape says") {
   const std::vector<TokenId> tokens(200, 7);
   const std::vector<int32_t> pages = {5, 6, 7, 8, 9, 10, 11, 12};
@@ -90,7 +178,12 @@ TEST_CASE("passes of few rows have few shapes, and inputs hold what the shape sa
     if (sampled) in.samples = {&sample, 1};
     return in;
   };
-  const StepInput a[] = {input(9, 10, true), input(1, 3, false)};
+  StepInput a[] = {input(9, 10, true), input(1, 3, false)};
+  const StateSave saves[] = {{4, 11}, {9, 12}};
+  a[0].slot = 3;
+  a[0].saves = saves;
+  a[1].slot = 2;
+  a[1].saves = {saves, 1};
   const StepInput b[] = {input(10, 100, true), input(2, 7, false)};
   CHECK(shape_of(a) == shape_of(b));
   CHECK(shape_of(a).rows == 12);
@@ -112,6 +205,15 @@ TEST_CASE("passes of few rows have few shapes, and inputs hold what the shape sa
   CHECK(sequences[0].n_rows == 9);
   CHECK(sequences[1].row_begin == 9);
   CHECK(sequences[1].first == 3);
+  const auto* states = reinterpret_cast<const cuda::SequenceState*>(memory.data() + layout.states);
+  const auto* save = reinterpret_cast<const cuda::StateSaveAt*>(memory.data() + layout.saves);
+  CHECK(states[0].slot == 3);
+  CHECK(states[0].n_saves == 2);
+  CHECK(save[states[0].save_begin + 1].after == 9);
+  CHECK(save[states[0].save_begin + 1].checkpoint == 12);
+  CHECK(states[1].slot == 2);
+  CHECK(states[1].n_saves == 1);
+  CHECK(save[states[1].save_begin].checkpoint == 11);
   const auto* page = reinterpret_cast<const int32_t*>(memory.data() + layout.pages);
   CHECK(page[sequences[1].page_begin] == 5);
   const auto* row = reinterpret_cast<const int32_t*>(memory.data() + layout.sample_rows);
