@@ -71,7 +71,7 @@ double copy_bandwidth() {
 /// One sequence on pages of its own.
 class Sequence {
  public:
-  Sequence(const KvGeometry& kv, int first_page, int max_tokens) {
+  Sequence(const KvGeometry& kv, int first_page, int max_tokens, int32_t slot = 0) : slot_(slot) {
     pages_.resize(static_cast<size_t>((max_tokens + kv.page_tokens - 1) / kv.page_tokens));
     std::iota(pages_.begin(), pages_.end(), first_page);
   }
@@ -80,12 +80,15 @@ class Sequence {
     step.tokens = tokens;
     step.first = first;
     step.pages = pages_;
+    step.slot = slot_;
     if (sample) step.samples = {&spec_, 1};
     return step;
   }
   int n_pages() const { return static_cast<int>(pages_.size()); }
+  int32_t slot() const { return slot_; }
 
  private:
+  int32_t slot_;
   std::vector<int32_t> pages_;
   SampleSpec spec_;
 };
@@ -108,6 +111,8 @@ class ModelBench {
     decode(one, &result);
     prefill(one, &result);
     keystroke(one, &result);
+    new_line(one, &result);
+    if (recurrent()) restore(one, &result);
     together(&result);
     return result;
   }
@@ -117,6 +122,10 @@ class ModelBench {
   static constexpr int kPrefix = 4096;
   static constexpr int kKeyTokens = 8;
   static constexpr int kCompletion = 16;
+  static constexpr int kSuffix = 512;  // read again when a line is added before it
+  static constexpr int kLine = 16;
+
+  bool recurrent() const { return backend_.state().n_slots > 0; }
 
   std::span<const TokenId> tokens(int first, int n) const {
     return std::span(tokens_).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
@@ -156,7 +165,8 @@ class ModelBench {
     step_ms(one, kContext, 8);
     const double ms = step_ms(one, kContext, 64);
     const double bytes = static_cast<double>(model_.bytes_per_token()) +
-                         static_cast<double>(model_.kv_bytes_per_position()) * kContext;
+                         static_cast<double>(model_.kv_bytes_per_position()) * kContext +
+                         2.0 * static_cast<double>(model_.state_bytes());
     const double bound_ms = bytes / bandwidth_ * 1e3;
     (*result)["decode"] = {{"context", kContext},         {"ms", ms},
                            {"tokens_per_s", 1e3 / ms},    {"bytes", bytes},
@@ -176,8 +186,11 @@ class ModelBench {
     }
     const SyntheticShape& shape = model_.shape();
     // Products with the weights, and of half the queries with keys and with values.
-    const double attention = 2.0 * kPrefix * kPrefix * shape.layers * shape.heads * shape.head_dim;
-    const double flops = 2.0 * model_.products_per_token() * kPrefix + attention;
+    const double attention =
+        2.0 * kPrefix * kPrefix * model_.attention_layers() * shape.heads * shape.head_dim;
+    // A recurrent layer multiplies each head's state by two vectors and adds a product of two.
+    const double delta = 6.0 * kPrefix * static_cast<double>(model_.delta_elements());
+    const double flops = 2.0 * model_.products_per_token() * kPrefix + attention + delta;
     const double t = median(ms);
     (*result)["prefill"] = {{"tokens", kPrefix},
                             {"ms", t},
@@ -195,13 +208,28 @@ class ModelBench {
     }
     (*result)["prefill"]["chunks"] = chunks;
     read(one, kPrefix);
+    if (recurrent()) backend_.save_state(one.slot(), 0);
+  }
+
+  /// The first `prefix` tokens are read (if the model is recurrent, in checkpoint 0) and some
+  /// more come: taking the state back, and a pass that leaves a checkpoint before its end.
+  double resume_ms(const Sequence& one, int prefix, int new_tokens) {
+    StepInput input = one.input(tokens(prefix, new_tokens), prefix, true);
+    const StateSave save = {new_tokens - 1, 1};
+    const Stopwatch watch;
+    if (recurrent()) {
+      backend_.restore_state(0, one.slot());
+      input.saves = {&save, 1};
+    }
+    pass_ms(input);
+    return watch.elapsed_ms();
   }
 
   void keystroke(const Sequence& one, Json* result) {
     std::vector<double> first;
     std::vector<double> whole;
     for (int i = 0; i < 24; ++i) {
-      double ms = pass_ms(one.input(tokens(kPrefix, kKeyTokens), kPrefix, true));
+      double ms = resume_ms(one, kPrefix, kKeyTokens);
       first.push_back(ms);
       for (int k = 1; k < kCompletion; ++k) {
         const int at = kPrefix + kKeyTokens + k - 1;
@@ -219,15 +247,42 @@ class ModelBench {
                               {"completion_ms", median(whole)}};
   }
 
+  /// A line is added before a suffix, which must be read again.
+  void new_line(const Sequence& one, Json* result) {
+    constexpr int kRead = kPrefix - kSuffix;
+    constexpr int kNew = kSuffix + kLine;
+    read(one, kRead);
+    if (recurrent()) backend_.save_state(one.slot(), 0);
+    std::vector<double> ms;
+    for (int i = 0; i < 8; ++i) ms.push_back(resume_ms(one, kRead, kNew));
+    (*result)["new_line"] = {{"prefix", kRead}, {"new_tokens", kNew}, {"ms", median(ms)}};
+  }
+
+  void restore(const Sequence& one, Json* result) {
+    constexpr int kTimes = 20;
+    std::vector<double> ms;
+    for (int i = 0; i < 8; ++i) {
+      require(cudaDeviceSynchronize(), "waiting");
+      const Stopwatch watch;
+      for (int k = 0; k < kTimes; ++k) backend_.restore_state(k % 2, one.slot());
+      require(cudaDeviceSynchronize(), "waiting");
+      ms.push_back(watch.elapsed_ms() / kTimes);
+    }
+    const double bytes = 2.0 * static_cast<double>(backend_.state().slot_bytes);
+    (*result)["restore"] = {{"state_bytes", backend_.state().slot_bytes},
+                            {"ms", median(ms)},
+                            {"bound_ms", bytes / bandwidth_ * 1e3}};
+  }
+
   void together(Json* result) {
     Json list = Json::array();
     for (const int n : {2, 4, 8, 16}) {
       std::vector<Sequence> all;
       const int max_tokens = kContext + 128;
       const int pages = Sequence(backend_.kv(), 0, max_tokens).n_pages();
-      if (pages * n > backend_.kv().n_pages) break;
+      if (pages * n > backend_.kv().n_pages || (recurrent() && n > backend_.state().n_slots)) break;
       for (int i = 0; i < n; ++i) {
-        all.emplace_back(backend_.kv(), i * pages, max_tokens);
+        all.emplace_back(backend_.kv(), i * pages, max_tokens, recurrent() ? i : 0);
         read(all.back(), kContext);
       }
       std::vector<double> ms;
@@ -270,8 +325,10 @@ std::string markdown(const Json& report) {
       << " TB/s measured (copy, read + write). Synthetic weights of the true shapes; every time is "
          "of whole passes, from tokens to tokens.\n\n"
       << "| model | decode at 1k, tok/s | ms/token | bytes bound, ms | fraction | keystroke (8 new "
-         "on 4,096), ms | in decode steps | 16 tokens after it, ms | prefill 4,096, ms | TFLOP/s | "
-         "8 at once, tok/s | times one |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+         "on 4,096), ms | in decode steps | 16 tokens after it, ms | new line (528 new), ms | "
+         "state "
+         "taken back, ms | prefill 4,096, ms | TFLOP/s | 8 at once, tok/s | times one |\n"
+         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const Json& model : report["models"]) {
     const Json& decode = model["decode"];
     const Json& key = model["keystroke"];
@@ -286,8 +343,10 @@ std::string markdown(const Json& report) {
         << " | " << number(decode["ms"], 3) << " | " << number(decode["bound_ms"], 3) << " | "
         << number(100 * decode["fraction"].get<double>(), 0) << "% | "
         << number(key["first_token_ms"], 2) << " | " << number(key["decode_steps"], 2) << " | "
-        << number(key["completion_ms"], 1) << " | " << number(model["prefill"]["ms"], 1) << " | "
-        << number(model["prefill"]["tflops"], 0) << " | " << eight << " | " << times << " |\n";
+        << number(key["completion_ms"], 1) << " | " << number(model["new_line"]["ms"], 1) << " | "
+        << (model.contains("restore") ? number(model["restore"]["ms"], 3) : "-") << " | "
+        << number(model["prefill"]["ms"], 1) << " | " << number(model["prefill"]["tflops"], 0)
+        << " | " << eight << " | " << times << " |\n";
   }
   return out.str();
 }
@@ -331,17 +390,17 @@ int run(int argc, char** argv) {
       {"models", Json::array()}};
   std::istringstream names(models);
   for (std::string name; std::getline(names, name, ',');) {
-    const size_t dash = name.find('-');
-    const auto& shapes = synthetic_shapes();
-    const auto shape = std::find_if(shapes.begin(), shapes.end(),
-                                    [&](const auto& s) { return s.name == name.substr(0, dash); });
-    if (shape == shapes.end() || dash == std::string::npos) fail("unknown model " + name);
-    const SyntheticModel model(*shape, name.substr(dash + 1));
+    std::string quantization;
+    const SyntheticShape* shape = find_synthetic(name, &quantization);
+    if (shape == nullptr) fail("unknown model " + name);
+    const SyntheticModel model(*shape, quantization);
     const Stopwatch watch;
     CudaOptions options;
     options.device = device->index;
     constexpr int kContext = 8192;
     options.context_length = kContext;
+    constexpr int kSlots = 16;
+    options.state_slots = kSlots;
     auto backend =
         make_cuda_backend(model.spec(), test::everything(shape->vocab), options, nullptr);
     if (!backend.ok()) {

@@ -49,25 +49,23 @@ int run(int argc, char** argv) {
     return fail("usage: synthetic_gguf SHAPE-QUANTIZATION VOCABULARY.gguf OUT.gguf");
   }
   const std::string name = argv[1];
-  const size_t dash = name.find('-');
-  const auto& shapes = synthetic_shapes();
-  const auto found = std::find_if(shapes.begin(), shapes.end(),
-                                  [&](const auto& s) { return s.name == name.substr(0, dash); });
-  if (found == shapes.end() || dash == std::string::npos) return fail("unknown model " + name);
+  std::string quantization;
+  const SyntheticShape* found = find_synthetic(name, &quantization);
+  if (found == nullptr) return fail("unknown model " + name);
   const auto vocabulary = GgufFile::open(argv[2]);
   if (!vocabulary.ok()) return fail(vocabulary.error().message);
   SyntheticShape shape = *found;
   const auto tokens = (*vocabulary)->strings("tokenizer.ggml.tokens");
   if (!tokens.ok()) return fail(tokens.error().message);
   shape.vocab = std::max(shape.vocab, static_cast<int>(tokens->size()));
-  const SyntheticModel model(shape, name.substr(dash + 1));
+  SyntheticModel model(shape, quantization);
   const ModelSpec& spec = model.spec();
 
   test::GgufWriter writer;
-  writer.add_string("general.architecture", "qwen2");
+  writer.add_string("general.architecture", spec.architecture);
   writer.add_string("general.name", spec.name);
   const auto u32 = [&](const char* key, int64_t value) {
-    writer.add_u32(std::string("qwen2.") + key, static_cast<uint32_t>(value));
+    writer.add_u32(spec.architecture + "." + key, static_cast<uint32_t>(value));
   };
   u32("block_count", shape.layers);
   u32("context_length", spec.context_length);
@@ -76,43 +74,30 @@ int run(int argc, char** argv) {
   u32("attention.head_count", shape.heads);
   u32("attention.head_count_kv", shape.kv_heads);
   u32("attention.key_length", shape.head_dim);
-  writer.add_f32("qwen2.attention.layer_norm_rms_epsilon", 1e-6F);
-  writer.add_f32("qwen2.rope.freq_base", 1e6F);
+  writer.add_f32(spec.architecture + ".attention.layer_norm_rms_epsilon", 1e-6F);
+  writer.add_f32(spec.architecture + ".rope.freq_base", 1e6F);
+  if (shape.hybrid()) {
+    u32("rope.dimension_count", shape.rotary_dim);
+    u32("full_attention_interval", shape.interval);
+    u32("ssm.conv_kernel", SyntheticModel::kConvKernel);
+    u32("ssm.state_size", shape.k_dim);
+    u32("ssm.group_count", shape.k_heads);
+    u32("ssm.time_step_rank", shape.v_heads);
+    u32("ssm.inner_size", int64_t{shape.v_heads} * shape.v_dim);
+  }
   copy_vocabulary(**vocabulary, &writer);
 
-  std::vector<const Weight*> order;
-  const auto tensor = [&](const std::string& tensor_name, const Weight& weight) {
-    std::vector<uint64_t> dims = {static_cast<uint64_t>(weight.cols)};
-    if (weight.rows > 1) dims.push_back(static_cast<uint64_t>(weight.rows));
-    writer.describe_tensor(tensor_name, dims, static_cast<uint32_t>(weight.type), weight.bytes);
-    order.push_back(&weight);
-  };
-  tensor("token_embd.weight", spec.embedding);
-  if (!spec.tied) tensor("output.weight", spec.output);
-  tensor("output_norm.weight", spec.output_norm.weight);
-  for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    const Block& block = spec.blocks[i];
-    const auto& attention = std::get<Attention>(block.mixer);
-    const auto& mlp = std::get<SwiGlu>(block.mlp);
-    const std::string blk = "blk." + std::to_string(i) + ".";
-    tensor(blk + "attn_norm.weight", block.mixer_norm.weight);
-    tensor(blk + "ffn_norm.weight", block.mlp_norm.weight);
-    tensor(blk + "attn_q.weight", attention.q);
-    tensor(blk + "attn_k.weight", attention.k);
-    tensor(blk + "attn_v.weight", attention.v);
-    tensor(blk + "attn_output.weight", attention.o);
-    tensor(blk + "attn_q.bias", attention.q_bias);
-    tensor(blk + "attn_k.bias", attention.k_bias);
-    tensor(blk + "attn_v.bias", attention.v_bias);
-    tensor(blk + "ffn_gate.weight", mlp.gate);
-    tensor(blk + "ffn_up.weight", mlp.up);
-    tensor(blk + "ffn_down.weight", mlp.down);
+  const auto tensors = model.tensors();
+  for (const auto& [tensor_name, weight] : tensors) {
+    std::vector<uint64_t> dims = {static_cast<uint64_t>(weight->cols)};
+    if (weight->rows > 1) dims.push_back(static_cast<uint64_t>(weight->rows));
+    writer.describe_tensor(tensor_name, dims, static_cast<uint32_t>(weight->type), weight->bytes);
   }
   std::ofstream out(argv[3], std::ios::binary);
   const std::vector<std::byte> header = writer.bytes();
   out.write(reinterpret_cast<const char*>(header.data()),
             static_cast<std::streamsize>(header.size()));
-  for (const Weight* weight : order) {
+  for (const auto& [tensor_name, weight] : tensors) {
     out.write(reinterpret_cast<const char*>(weight->data),
               static_cast<std::streamsize>(weight->bytes));
     const std::vector<char> padding((32 - weight->bytes % 32) % 32);
