@@ -29,6 +29,11 @@ int round_keys(int n) {
 
 bool is_bf16(const cuda::Matrix& w) { return w.type == DType::kBF16; }
 
+/// Whether delta_step() does it all, or several launches.
+bool steps(const DeviceDelta& d, const PassShape& shape) {
+  return cuda::delta_step_supported(d.shape, d.conv_kernel, shape.max_rows);
+}
+
 cuda::FloatInput rows_from(cuda::FloatInput in, int begin) {
   in.x += begin * in.cols;
   return in;
@@ -303,6 +308,27 @@ void PassLauncher::run_delta(const DeviceLayer& layer, const DeviceDelta& d, con
       tasks,
       {.x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps},
       shape.rows);
+  if (steps(d, shape)) {
+    const cuda::DeltaStep step = {.shape = d.shape,
+                                  .qkv = scratch_.qkv,
+                                  .conv = d.conv,
+                                  .eps = kUnitLengthEps,
+                                  .z = z,
+                                  .alpha = alpha,
+                                  .beta = beta,
+                                  .gate_stride = stride,
+                                  .decay = d.decay,
+                                  .dt_bias = d.dt_bias,
+                                  .norm = d.norm,
+                                  .norm_eps = d.norm_eps,
+                                  .state = d.state,
+                                  .tails = d.tails,
+                                  .sequences = in.sequences,
+                                  .states = in.states,
+                                  .saves = in.saves,
+                                  .out = scratch_.att};
+    return cuda::delta_step(step, shape.sequences, stream_);
+  }
   cuda::causal_conv1d(d.shape, scratch_.qkv, d.conv, d.conv_kernel, kUnitLengthEps, d.tails,
                       in.sequences, in.states, in.saves, shape.sequences, shape.rows, scratch_.conv,
                       stream_);
@@ -321,21 +347,22 @@ void PassLauncher::mix(const DeviceLayer& layer, const PassShape& shape, const V
   }
 }
 
-PassLauncher::Mixed PassLauncher::mixed(const DeviceLayer& layer) const {
-  return {scratch_.att, layer.attention() != nullptr ? scratch_.qkv : scratch_.gates};
+PassLauncher::Mixed PassLauncher::mixed(const DeviceLayer& layer, const PassShape& shape) const {
+  if (const DeviceAttention* a = layer.attention()) {
+    return {scratch_.att, a->rope.q_gates ? scratch_.qkv : nullptr};
+  }
+  return {scratch_.att, steps(*layer.delta(), shape) ? nullptr : scratch_.gates};
 }
 
-/// Some rows of mixed(layer).
-PassLauncher::Mixed PassLauncher::gather_mixed(const DeviceLayer& layer, const int32_t* rows,
-                                               int n) {
-  const Mixed all = mixed(layer);
+/// Some rows of `all`.
+PassLauncher::Mixed PassLauncher::gather_mixed(const DeviceLayer& layer, const Mixed& all,
+                                               const int32_t* rows, int n) {
   const DeviceAttention* a = layer.attention();
   const int64_t width = a != nullptr ? a->q_dim() : layer.delta()->shape.values();
   cuda::gather_rows(all.heads, rows, n, width, scratch_.sampled_att, stream_);
-  if (a == nullptr || a->rope.q_gates) {
-    const int64_t gates = a != nullptr ? a->qkv_dim() : layer.delta()->gates_dim();
-    cuda::gather_rows(all.gates, rows, n, gates, scratch_.sampled_gates, stream_);
-  }
+  if (all.gates == nullptr) return {scratch_.sampled_att, nullptr};
+  const int64_t gates = a != nullptr ? a->qkv_dim() : layer.delta()->gates_dim();
+  cuda::gather_rows(all.gates, rows, n, gates, scratch_.sampled_gates, stream_);
   return {scratch_.sampled_att, scratch_.sampled_gates};
 }
 
@@ -348,7 +375,7 @@ void PassLauncher::mix_out(const DeviceLayer& layer, const Mixed& mixed, int n, 
                                  .y_stride = model_.hidden,
                                  .accumulate = true};
   const int64_t cols = task.w.cols;
-  if (a != nullptr && !a->rope.q_gates) {
+  if (mixed.gates == nullptr) {
     return multiply({&task, 1}, {.x = mixed.heads, .cols = cols}, n);
   }
   multiply_written(task, cols, n, [&](int begin, int rows, const cuda::Activations& out) {
@@ -424,11 +451,11 @@ void PassLauncher::mlp_small(const DeviceLayer& layer, const cuda::FloatInput& i
 void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first,
                         int n) {
   float* x = scratch_.x;
-  Mixed from = mixed(last);
+  Mixed from = mixed(last, shape);
   if (!shape.every_row) {
     cuda::gather_rows(x, in.sample_rows + first, n, model_.hidden, scratch_.sampled_x, stream_);
     x = scratch_.sampled_x;
-    from = gather_mixed(last, in.sample_rows + first, n);
+    from = gather_mixed(last, from, in.sample_rows + first, n);
   }
   mix_out(last, from, n, x);
   mlp(last, n, x);
@@ -464,7 +491,7 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
     const bool last = i + 1 == model_.layers.size();
     mix(layer, shape, in, last);
     if (last) break;
-    mix_out(layer, mixed(layer), shape.rows, scratch_.x);
+    mix_out(layer, mixed(layer, shape), shape.rows, scratch_.x);
     mlp(layer, shape.rows, scratch_.x);
   }
   for (int first = 0; first < shape.samples; first += limits_.small_rows) {

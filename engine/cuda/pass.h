@@ -108,8 +108,8 @@ class PassLauncher {
     const cuda::SampleRow* samples;
     const int32_t* pages;
   };
-  /// What a layer's mixer leaves for its output product: what its heads give, and what gates that
-  /// (rows of q, k and v with the gates among them, or of a Gated DeltaNet's z).
+  /// What a layer's mixer leaves for its output product: what its heads give, and what is still to
+  /// gate that (rows of q, k and v with the gates among them, or of a Gated DeltaNet's z), or null.
   struct Mixed {
     const float* heads;
     const float* gates;
@@ -120,8 +120,8 @@ class PassLauncher {
               const View& in, bool last);
   void run_delta(const DeviceLayer& layer, const DeviceDelta& d, const PassShape& shape,
                  const View& in);
-  Mixed mixed(const DeviceLayer& layer) const;
-  Mixed gather_mixed(const DeviceLayer& layer, const int32_t* rows, int n);
+  Mixed mixed(const DeviceLayer& layer, const PassShape& shape) const;
+  Mixed gather_mixed(const DeviceLayer& layer, const Mixed& all, const int32_t* rows, int n);
   void mix_out(const DeviceLayer& layer, const Mixed& mixed, int n, float* x);
   void mlp(const DeviceLayer& layer, int n, float* x);
   void tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first, int n);

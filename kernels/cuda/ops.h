@@ -207,8 +207,7 @@ size_t attention_workspace_bytes(int max_rows_total, int n_heads, int head_dim);
 /// Copies page `from` to `to` of one layer.
 void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream);
 
-// --- recurrent layers (causal_conv1d.cu, gated_delta.cu)
-// -------------------------------------------
+// --- recurrent layers (causal_conv1d.cu, gated_delta.cu, delta_step.cu) --------------------------
 
 /// Sizes of a Gated DeltaNet layer. Value head h reads key head h % n_k_heads, or if they are
 /// grouped h / (n_v_heads / n_k_heads).
@@ -265,6 +264,36 @@ void gated_delta(const DeltaShape& shape, const float* u, const float* alpha, co
                  const RecurrentState& state, const Sequence* sequences,
                  const SequenceState* states, const StateSaveAt* saves, int n_sequences,
                  int max_rows, float* out, cudaStream_t stream);
+
+/// What causal_conv1d(), gated_delta() and gated_norm_quantize() do to a layer's rows, in one
+/// launch and left as floats: out (n_rows, values). Rows of z, alpha and beta are gate_stride
+/// (even) apart; norm (v_dim).
+struct DeltaStep {
+  DeltaShape shape;
+  const float* qkv = nullptr;   // (n_rows, channels)
+  const float* conv = nullptr;  // (kernel, channels)
+  float eps = 0;                // added to the sums of squares of q and k
+  const float* z = nullptr;
+  const float* alpha = nullptr;
+  const float* beta = nullptr;
+  int64_t gate_stride = 0;
+  const float* decay = nullptr;    // (n_v_heads)
+  const float* dt_bias = nullptr;  // (n_v_heads)
+  const float* norm = nullptr;
+  float norm_eps = 0;
+  RecurrentState state;
+  RecurrentState tails;
+  const Sequence* sequences = nullptr;
+  const SequenceState* states = nullptr;
+  const StateSaveAt* saves = nullptr;
+  float* out = nullptr;
+};
+/// The most rows of one sequence.
+inline constexpr int kMaxStepRows = 8;
+/// Whether delta_step() can: heads of 128 x 128, at most four to a key head, a convolution of 4, no
+/// sequence of more than max_rows rows, and a GPU with thread-block clusters (sm_90).
+bool delta_step_supported(const DeltaShape& shape, int kernel, int max_rows);
+void delta_step(const DeltaStep& step, int n_sequences, cudaStream_t stream);
 
 // --- sampling (sample.cu) ------------------------------------------------------------------------
 

@@ -352,7 +352,7 @@ std::string markdown(const Json& report) {
 }
 
 int run(int argc, char** argv) {
-  std::string models = "1.5b-bf16,1.5b-q4_k_m,7b-bf16,7b-q4_k_m,32b-q4_k_m";
+  std::string models = "1.5b-bf16,1.5b-q4_k_m,7b-bf16,7b-q4_k_m,32b-q4_k_m,qwen3.6-27b-q4_k_m";
   std::string json_file;
   std::string markdown_file;
   std::string commit = "unknown";
