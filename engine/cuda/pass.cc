@@ -271,10 +271,14 @@ void PassLauncher::attend(const DeviceLayer& layer, const DeviceAttention& a,
       tasks,
       {.x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps},
       shape.rows);
-  cuda::rope_append(scratch_.qkv, shape.rows, a.n_heads, a.rope, a.scale * cuda::kLog2E, a.kv,
-                    in.sequences, shape.sequences, in.pages, scratch_.q, stream_);
-  if (last && shape.samples == 0) return;
+  const float q_scale = a.scale * cuda::kLog2E;
   const bool tail = last && shape.tail_sequences > 0;
+  const bool appends_only = last && shape.samples == 0;
+  if (tail || appends_only) {
+    cuda::rope_append(scratch_.qkv, shape.rows, a.n_heads, a.rope, q_scale, a.kv, in.sequences,
+                      shape.sequences, in.pages, scratch_.q, stream_);
+    if (appends_only) return;
+  }
   const cuda::AttentionParams params = {
       .q = scratch_.q,
       .kv = a.kv,
@@ -287,9 +291,9 @@ void PassLauncher::attend(const DeviceLayer& layer, const DeviceAttention& a,
       .max_rows = tail ? shape.tail_max_rows : shape.max_rows,
       .max_keys = shape.keys,
       .out = scratch_.att,
-      .overlaps_append = !tail,
       .workspace = scratch_.attention_workspace};
-  cuda::attention(params, stream_);
+  if (tail) return cuda::attention(params, stream_);
+  cuda::rope_attention(scratch_.qkv, a.rope, q_scale, scratch_.q, params, stream_);
 }
 
 /// x and the state of every sequence's rows to what a Gated DeltaNet's heads give.

@@ -142,10 +142,9 @@ class PageWindow {
 };
 
 /// Starts copying the keys and values of positions [begin, begin + kKeys) to shared memory.
-template <int kDim, int kKeys, int kThreads>
+template <int kDim, int kKeys, int kThreads, class T = Tile<kDim>>
 __device__ inline void copy_tile(const PagedHead& head, const PageWindow<kKeys>& pages, int tile,
                                  int begin, uint32_t k_to, uint32_t v_to) {
-  using T = Tile<kDim>;
   constexpr int kCopies = kKeys * T::kChunks / kThreads;
   static_assert(kCopies * kThreads == kKeys * T::kChunks);
   const int page_mask = (1 << head.page_shift) - 1;

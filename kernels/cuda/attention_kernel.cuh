@@ -199,6 +199,9 @@ __global__ void __launch_bounds__(C::kThreads)
   }
 #pragma unroll
   for (int m = 0; m < C::kMTiles; ++m) states[m].finish();
+  if constexpr (C::kWarpsN == 1 && !C::kClusters) {
+    if (!args.quantizes) return store_own_rows<C>(args, work, states, o);
+  }
   store_rows<C>(args, work, states, o, shared);
   if constexpr (C::kJoins) {
     if (work.n_parts == 1 || !arrives_last(args, work)) return;

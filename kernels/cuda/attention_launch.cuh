@@ -58,7 +58,7 @@ template <class C>
 void launch_config(KernelArgs& args, cudaStream_t stream) {
   args.tile_rows = C::kRows;
   args.tile_keys = C::kKeys;
-  plan_blocks(args, largest_cluster<C>());
+  plan_blocks(args, C::kBlocksPerProcessor, largest_cluster<C>());
   const dim3 grid(static_cast<unsigned>(args.n_splits),
                   static_cast<unsigned>(args.params.kv.n_kv_heads),
                   static_cast<unsigned>(args.params.n_sequences * args.m_tiles));

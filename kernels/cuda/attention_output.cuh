@@ -88,6 +88,42 @@ __device__ inline void join_cluster(const KernelArgs& args, const Work& work, co
   cluster_sync();  // nobody's shared memory is read any more
 }
 
+/// Stores what warps have that share their rows with none, straight from registers; not for
+/// quantised outputs.
+template <class C, int kDimTiles>
+__device__ inline void store_own_rows(const KernelArgs& args, const Work& work,
+                                      const RowState (&states)[C::kMTiles],
+                                      const float (&o)[C::kMTiles][kDimTiles][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll
+  for (int m = 0; m < C::kMTiles; ++m) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int row = warp * 16 * C::kMTiles + 16 * m + 8 * h + lane / 4;
+      if (row >= work.n_pairs) continue;
+      const float scale = states[m].sum[h] > 0 ? 1.0F / states[m].sum[h] : 0.0F;
+      if (work.n_parts == 1) {
+        float* to = args.params.out + query_row(args, work, row) * C::kDim + lane % 4 * 2;
+#pragma unroll
+        for (int d = 0; d < kDimTiles; ++d) {
+          *reinterpret_cast<float2*>(to + 8 * d) =
+              make_float2(o[m][d][2 * h] * scale, o[m][d][2 * h + 1] * scale);
+        }
+      } else {
+        const int64_t at = partial_row(args, work, static_cast<int>(blockIdx.x), row);
+        __half* to = args.partials + at * C::kDim + lane % 4 * 2;
+#pragma unroll
+        for (int d = 0; d < kDimTiles; ++d) {
+          *reinterpret_cast<uint32_t*>(to + 8 * d) =
+              pack_halves(o[m][d][2 * h] * scale, o[m][d][2 * h + 1] * scale);
+        }
+        if (lane % 4 == 0) args.states[at] = make_float2(states[m].max[h], states[m].sum[h]);
+      }
+    }
+  }
+}
+
 /// Joins the warps that shared the keys of a row, and stores the block's outputs or its part.
 template <class C, int kDimTiles>
 __device__ inline void store_rows(const KernelArgs& args, const Work& work,

@@ -4,17 +4,18 @@
 #include <bit>
 #include <cassert>
 
+#include "kernels/cuda/attention_step.h"
+
 namespace fimd::cuda {
 
 namespace attention_detail {
 
-constexpr int kBlocksPerProcessor = 1;
 /// Beyond so many keys the blocks of one cluster are too few to read them at full speed.
 constexpr int kClusterKeys = 8192;
 constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxUnits;
 constexpr size_t kStateBytes = sizeof(float2) * kMaxPartialRows;
 
-void plan_blocks(KernelArgs& args, int max_cluster) {
+void plan_blocks(KernelArgs& args, int blocks_per_processor, int max_cluster) {
   const int tile_rows = args.tile_rows;
   const int tile_keys = args.tile_keys;
   const AttentionParams& p = args.params;
@@ -28,7 +29,7 @@ void plan_blocks(KernelArgs& args, int max_cluster) {
   if (p.window > 0) span = std::min(span, p.window + p.max_rows + tile_keys);
   const auto bucket =
       static_cast<int>(std::bit_ceil(static_cast<unsigned>(std::max(span, tile_keys))));
-  int splits = std::min({kBlocksPerProcessor * processors / units, bucket / tile_keys, kMaxSplits,
+  int splits = std::min({blocks_per_processor * processors / units, bucket / tile_keys, kMaxSplits,
                          kMaxPartialRows / (units * tile_rows)});
   if (units > kMaxUnits) splits = 1;
   splits = std::max(splits, 1);
@@ -45,12 +46,13 @@ void plan_blocks(KernelArgs& args, int max_cluster) {
 
 }  // namespace attention_detail
 
-void attention(const AttentionParams& params, cudaStream_t stream) {
+namespace {
+
+attention_detail::KernelArgs make_args(const AttentionParams& params) {
   using namespace attention_detail;
   const KvPages& kv = params.kv;
   assert(params.n_heads % kv.n_kv_heads == 0);
   assert(kv.page_tokens >= 16 && std::has_single_bit(static_cast<unsigned>(kv.page_tokens)));
-  if (params.n_sequences == 0 || params.max_rows == 0) return;
   KernelArgs args;
   args.params = params;
   const Activations& activations = params.activations;
@@ -65,14 +67,40 @@ void attention(const AttentionParams& params, cudaStream_t stream) {
   args.counters = reinterpret_cast<unsigned*>(workspace);
   args.states = reinterpret_cast<float2*>(workspace + kCounterBytes);
   args.partials = reinterpret_cast<__half*>(workspace + kCounterBytes + kStateBytes);
+  return args;
+}
+
+}  // namespace
+
+void attention(const AttentionParams& params, cudaStream_t stream) {
+  using namespace attention_detail;
+  if (params.n_sequences == 0 || params.max_rows == 0) return;
+  KernelArgs args = make_args(params);
   const int pairs = params.max_rows * args.group;
   if (pairs <= 16) {
     launch_decode(args, stream);
   } else if (pairs <= 64) {
     launch_verify(args, stream);
-  } else {
+  } else if (!launch_wide(args, stream)) {
     launch_prefill(args, stream);
   }
+}
+
+void rope_attention(const float* qkv, const RopeParams& rope, float q_scale, __half* q_out,
+                    const AttentionParams& params, cudaStream_t stream) {
+  using namespace attention_detail;
+  if (params.n_sequences == 0 || params.max_rows == 0) return;
+  const KernelArgs args = make_args(params);
+  if (params.max_rows <= kStepTokens && params.max_rows * args.group <= kStepPairs &&
+      launch_step(args, qkv, rope, q_scale, stream)) {
+    return;
+  }
+  rope_append(qkv, params.n_rows, params.n_heads, rope, q_scale, params.kv, params.sequences,
+              params.n_sequences, params.pages, q_out, stream);
+  AttentionParams rotated = params;
+  rotated.q = q_out;
+  rotated.overlaps_append = true;
+  attention(rotated, stream);
 }
 
 size_t attention_workspace_bytes(int /*max_rows_total*/, int /*n_heads*/, int head_dim) {

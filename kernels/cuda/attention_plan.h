@@ -32,9 +32,9 @@ struct KernelArgs {
   __half* partials = nullptr;    // (kMaxPartialRows, head_dim)
 };
 
-/// Fills in the number of tiles and splits from tile_rows and tile_keys, and how many splits are a
-/// cluster (at most max_cluster).
-void plan_blocks(KernelArgs& args, int max_cluster);
+/// Fills in the number of tiles and splits from tile_rows and tile_keys, for blocks_per_processor
+/// blocks on each multiprocessor, and how many splits are a cluster (at most max_cluster).
+void plan_blocks(KernelArgs& args, int blocks_per_processor, int max_cluster);
 
 /// At most 16 rows to a KV head in every sequence.
 void launch_decode(KernelArgs& args, cudaStream_t stream);
@@ -42,6 +42,8 @@ void launch_decode(KernelArgs& args, cudaStream_t stream);
 void launch_verify(KernelArgs& args, cudaStream_t stream);
 /// Any number.
 void launch_prefill(KernelArgs& args, cudaStream_t stream);
+/// The same on Hopper, where this file's kernels were made for it; false elsewhere.
+bool launch_wide(KernelArgs& args, cudaStream_t stream);
 /// Joins the splits behind one of these, unless its blocks did.
 void launch_join(const KernelArgs& args, cudaStream_t stream);
 

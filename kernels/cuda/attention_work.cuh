@@ -27,6 +27,8 @@ struct Config {
   static constexpr bool kJoins = kRows <= 16;
   /// Whether splits may be joined in clusters first.
   static constexpr bool kClusters = kRows <= 64;
+  /// Splitting keys costs many rows little, and a multiprocessor holds two of their blocks.
+  static constexpr int kBlocksPerProcessor = kRows > 64 ? 2 : 1;
   static constexpr int kTileBytes = kKeys * Tile<kDim>::kRowBytes;
   static constexpr int kQueryBytes = kQueryInRegisters ? 0 : kRows * Tile<kDim>::kRowBytes;
   static constexpr int kSharedBytes = kStages * 2 * kTileBytes + kQueryBytes;

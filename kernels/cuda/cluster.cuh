@@ -12,6 +12,13 @@ __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::
                    : "memory");
 }
+/// cluster_sync() in two halves, between which there is time for other work.
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
 /// The address, in the block `rank` of the cluster, of what lies at `address` in this block.
 __device__ __forceinline__ uint32_t cluster_address(uint32_t address, int rank) {
   uint32_t there;
@@ -33,6 +40,45 @@ __device__ __forceinline__ float2 load_cluster_float2(uint32_t address) {
                : "r"(address)
                : "memory");
   return v;
+}
+
+// A mailbox: a barrier in a block's shared memory that counts the bytes which the blocks of the
+// cluster send there, so that whoever waits needs no barrier of all. Used once. Initialised before
+// cluster_arrive(), sent to after cluster_wait().
+
+__device__ __forceinline__ void mailbox_init(uint32_t mailbox, uint32_t bytes) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(mailbox) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(mailbox), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void mailbox_wait(uint32_t mailbox) {
+  uint32_t done = 0;
+  while (done == 0) {
+    asm volatile(
+        "{\n.reg .pred done;\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%1], 0;\n"
+        "selp.b32 %0, 1, 0, done;\n}\n"
+        : "=r"(done)
+        : "r"(mailbox)
+        : "memory");
+  }
+}
+/// Stores to another block's shared memory; both addresses are cluster_address()es of that block.
+__device__ __forceinline__ void send(uint32_t to, float4 v, uint32_t mailbox) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
+      "[%5];" ::"r"(to),
+      "r"(__float_as_uint(v.x)), "r"(__float_as_uint(v.y)), "r"(__float_as_uint(v.z)),
+      "r"(__float_as_uint(v.w)), "r"(mailbox)
+      : "memory");
+}
+__device__ __forceinline__ void send(uint32_t to, float2 v, uint32_t mailbox) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, "
+      "[%3];" ::"r"(to),
+      "r"(__float_as_uint(v.x)), "r"(__float_as_uint(v.y)), "r"(mailbox)
+      : "memory");
 }
 #else
 __device__ __forceinline__ void cluster_sync() { __syncthreads(); }

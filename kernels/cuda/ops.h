@@ -130,7 +130,8 @@ void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
 void gather_rows(const float* x, const int32_t* rows, int n, int64_t cols, float* y,
                  cudaStream_t stream);
 
-// --- attention (rope.cu, attention_decode.cu, attention_prefill.cu) ------------------------------
+// --- attention (rope.cu, attention_decode.cu, attention_prefill.cu, attention_step.cu)
+// ------------
 
 /// One layer's KV pages, half precision: k and v are (n_pages, n_kv_heads, page_tokens, head_dim).
 struct KvPages {
@@ -202,6 +203,12 @@ struct AttentionParams {
 /// that no sequence has are left as they are. A row's result does not depend on what other
 /// sequences hold (its rounding does on the shapes above, which decide the split).
 void attention(const AttentionParams& params, cudaStream_t stream);
+/// rope_append() and attention() of the same rows and sequences: one launch for few rows (up to 16
+/// of a KV head in every sequence) where the GPU has thread-block clusters, which leaves q_out
+/// (n_rows, n_heads, head_dim) alone. params.q and params.overlaps_append are ignored. Sequences,
+/// pages and older keys are read before the kernel in front has finished: it must not write them.
+void rope_attention(const float* qkv, const RopeParams& rope, float q_scale, __half* q_out,
+                    const AttentionParams& params, cudaStream_t stream);
 size_t attention_workspace_bytes(int max_rows_total, int n_heads, int head_dim);
 
 /// Copies page `from` to `to` of one layer.

@@ -4,16 +4,12 @@
 
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/rope.cuh"
 
 namespace fimd::cuda {
 namespace {
 
 constexpr int kWarps = 4;
-constexpr float kHalfMax = 65504.0F;
-
-__device__ __half clamped_half(float x) {
-  return __float2half_rn(fminf(fmaxf(x, -kHalfMax), kHalfMax));
-}
 
 struct RopeArgs {
   const float* qkv;
@@ -42,14 +38,12 @@ __device__ int find_sequence(const Sequence* sequences, int n_sequences, int row
   return -1;
 }
 
-/// Block (row, part of the heads); a warp does one head at a time, a lane kPairs pairs of it.
-/// Pairs below rotary_dim / 2 turn, the others are just two neighbours that are copied.
+/// Block (row, part of the heads); a warp does one head at a time.
 template <int kPairs>
 __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs args) {
   // In this order: the attention that follows may then read sequences, pages and older keys, whose
   // writers have finished, before it waits for this kernel.
   pdl_wait();
-  const int lane = static_cast<int>(threadIdx.x) % 32;
   const int row = static_cast<int>(blockIdx.x);
   const int index = find_sequence(args.sequences, args.n_sequences, row);
   if (index < 0) return;  // a row of padding
@@ -59,25 +53,14 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
   const int page = args.pages[sequence.page_begin + position / kv.page_tokens];
   const int slot = position % kv.page_tokens;
   const int head_dim = kv.head_dim;
-  const int half_rotary = args.rope.rotary_dim / 2;
 
-  int first[kPairs];
-  int second[kPairs];
-  float cosine[kPairs];
-  float sine[kPairs];
+  const HeadPairs<kPairs> pairs(args.rope);
+  float2 turn[kPairs];
 #pragma unroll
   for (int i = 0; i < kPairs; ++i) {
-    const int pair = lane + 32 * i;
-    cosine[i] = 1;
-    sine[i] = 0;
-    const bool neox = pair < half_rotary && !args.rope.adjacent;
-    first[i] = neox ? pair : 2 * pair;
-    second[i] = neox ? pair + half_rotary : 2 * pair + 1;
-    if (pair < half_rotary) {
-      sincosf(static_cast<float>(position) * args.rope.inv_freq[pair], &sine[i], &cosine[i]);
-    }
+    const bool turns = pairs.pair[i] < args.rope.rotary_dim / 2;
+    turn[i] = turns ? rope_turn(args.rope, position, pairs.pair[i]) : make_float2(0, 1);
   }
-
   const int heads = args.n_heads + 2 * kv.n_kv_heads;
   // With gates, a head of q takes the place of two.
   const int gates = args.rope.q_gates ? args.n_heads : 0;
@@ -91,27 +74,9 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
     float y[kPairs];
     const int before = is_q && gates > 0 ? 2 * head : gates + head;
     const float* from = row_qkv + static_cast<int64_t>(before) * head_dim;
-#pragma unroll
-    for (int i = 0; i < kPairs; ++i) {
-      const bool inside = lane + 32 * i < head_dim / 2;
-      x[i] = inside ? from[first[i]] : 0;
-      y[i] = inside ? from[second[i]] : 0;
-    }
+    pairs.load(from, head_dim, x, y);
     const float* norm = is_v ? nullptr : (is_q ? args.rope.q_norm : args.rope.k_norm);
-    if (norm != nullptr) {
-      float sum = 0;
-#pragma unroll
-      for (int i = 0; i < kPairs; ++i) sum += x[i] * x[i] + y[i] * y[i];
-#pragma unroll
-      for (int mask = 16; mask > 0; mask /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, mask);
-      const float scale = rsqrtf(sum / static_cast<float>(head_dim) + args.rope.norm_eps);
-#pragma unroll
-      for (int i = 0; i < kPairs; ++i) {
-        if (lane + 32 * i >= head_dim / 2) continue;
-        x[i] *= scale * norm[first[i]];
-        y[i] *= scale * norm[second[i]];
-      }
-    }
+    if (norm != nullptr) pairs.normalize(norm, args.rope.norm_eps, head_dim, x, y);
     __half* to;
     if (is_q) {
       to = args.q_out + (static_cast<int64_t>(row) * args.n_heads + head) * head_dim;
@@ -121,15 +86,8 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
           (static_cast<int64_t>(page) * kv.n_kv_heads + kv_head) * kv.page_tokens + slot;
       to = (is_v ? kv.v : kv.k) + token * head_dim;
     }
-    const float scale = is_q ? args.q_scale : 1.0F;
-#pragma unroll
-    for (int i = 0; i < kPairs; ++i) {
-      if (lane + 32 * i >= head_dim / 2) continue;
-      const float c = is_v ? 1.0F : cosine[i];
-      const float s = is_v ? 0.0F : sine[i];
-      to[first[i]] = clamped_half((x[i] * c - y[i] * s) * scale);
-      to[second[i]] = clamped_half((y[i] * c + x[i] * s) * scale);
-    }
+    pairs.store(turn, !is_v, is_q ? args.q_scale : 1.0F, head_dim, x, y,
+                [&](int element, __half value) { to[element] = value; });
   }
 }
 

@@ -45,7 +45,10 @@ T* copied(GpuBench& bench, const std::vector<T>& values) {
 void attention_case(GpuBench& bench, const Case& c) {
   const std::string shape = std::string(c.name) + " rows=" + std::to_string(c.n_rows) +
                             " keys=" + std::to_string(c.n_keys);
-  if (!bench.wants("attention", shape) && !bench.wants("rope_append", shape)) return;
+  if (!bench.wants("attention", shape) && !bench.wants("rope_append", shape) &&
+      !bench.wants("rope_attention", shape)) {
+    return;
+  }
   const int n_pages = (c.n_keys + kPageTokens - 1) / kPageTokens;
   const size_t tokens = static_cast<size_t>(n_pages) * c.n_sequences * kPageTokens;
   const size_t kv_bytes = tokens * static_cast<size_t>(c.n_kv_heads * c.head_dim) * 2;
@@ -81,7 +84,7 @@ void attention_case(GpuBench& bench, const Case& c) {
     return KvPages{reinterpret_cast<__half*>(at), reinterpret_cast<__half*>(at + kv_bytes),
                    kPageTokens, c.n_kv_heads, c.head_dim};
   };
-  const auto attend = [&](int i, cudaStream_t stream) {
+  const auto params_of = [&](int i) {
     AttentionParams p;
     p.q = q;
     p.kv = layer(i);
@@ -94,12 +97,16 @@ void attention_case(GpuBench& bench, const Case& c) {
     p.max_keys = c.n_keys;
     p.out = out;
     p.workspace = workspace;
-    cuda::attention(p, stream);
+    return p;
+  };
+  cuda::RopeParams rope;
+  rope.rotary_dim = c.head_dim;
+  rope.inv_freq = device_freq;
+  const auto attend = [&](int i, cudaStream_t stream) { cuda::attention(params_of(i), stream); };
+  const auto both = [&](int i, cudaStream_t stream) {
+    cuda::rope_attention(qkv, rope, 0.1F, q_out, params_of(i), stream);
   };
   const auto append = [&](int i, cudaStream_t stream) {
-    cuda::RopeParams rope;
-    rope.rotary_dim = c.head_dim;
-    rope.inv_freq = device_freq;
     cuda::rope_append(qkv, n, c.n_heads, rope, 0.1F, layer(i), device_sequences, c.n_sequences,
                       device_pages, q_out, stream);
   };
@@ -114,6 +121,10 @@ void attention_case(GpuBench& bench, const Case& c) {
   }
   if (bench.wants("rope_append", shape)) {
     bench.time("rope_append", shape, 3 * q_bytes + row_bytes * 2 * c.n_kv_heads * 6, append);
+  }
+  if (c.n_rows <= 8 && bench.wants("rope_attention", shape)) {
+    bench.time("rope_attention", shape, attention_bytes, both,
+               4.0 * pairs * c.n_heads * c.head_dim);
   }
   bench.release();
 }
