@@ -63,5 +63,6 @@ class GpuBench {
 /// Each file of rows has one function; gpu_kernels_bench.cc calls them all.
 void matmul_rows(GpuBench& bench);
 void attention_rows(GpuBench& bench);
+void hybrid_rows(GpuBench& bench);
 
 }  // namespace fimd::bench
