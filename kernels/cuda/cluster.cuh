@@ -82,6 +82,8 @@ __device__ __forceinline__ void send(uint32_t to, float2 v, uint32_t mailbox) {
 }
 #else
 __device__ __forceinline__ void cluster_sync() { __syncthreads(); }
+__device__ __forceinline__ void cluster_arrive() {}
+__device__ __forceinline__ void cluster_wait() { __syncthreads(); }
 __device__ __forceinline__ uint32_t cluster_address(uint32_t address, int) { return address; }
 __device__ __forceinline__ float4 load_cluster_float4(uint32_t) { return {}; }
 __device__ __forceinline__ float2 load_cluster_float2(uint32_t) { return {}; }

@@ -42,23 +42,16 @@ __device__ float warp_sum(float x) {
   return x;
 }
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-__device__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-}
-__device__ void cluster_wait() {
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
 __device__ void store_in_cluster(float* address, int rank, float value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   const auto here = static_cast<uint32_t>(__cvta_generic_to_shared(address));
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(cluster_address(here, rank)), "f"(value)
                : "memory");
-}
 #else
-__device__ void cluster_arrive() {}
-__device__ void cluster_wait() {}
-__device__ void store_in_cluster(float*, int, float) {}
+  static_cast<void>(rank);
+  *address = value;
 #endif
+}
 
 /// One channel of the convolution over a sequence's rows: its raw inputs before and in the pass.
 struct Channel {
