@@ -10,16 +10,18 @@
 //   out = a p + (k . q) d;   S = a S + k d^T
 //
 // Cost: S is read and written once a pass (48 heads of 128 x 128 floats: 3.1 MB each way, 2 us at
-// 3 TB/s); a token adds about 130 instructions to each warp. A chunked form on tensor cores would
-// save most of those in long prefills; docs/kernels.md says what that would bring.
+// 3 TB/s); a token adds about 130 instructions to each warp. Sequences of many rows are left to
+// gated_delta_chunked.cu.
 #include <cuda_pipeline.h>
 
+#include "kernels/cuda/gated_delta.cuh"
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/ops.h"
 
 namespace fimd::cuda {
 
 namespace {
+
+using delta_detail::Arguments;
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * 32;
@@ -35,21 +37,6 @@ struct Chunk {
   float v[TOKENS][kCtaColumns];
   float alpha[TOKENS];  // raw, before the gate functions
   float beta[TOKENS];
-};
-
-struct Arguments {
-  DeltaShape shape;
-  const float* u;      // (n_rows, channels)
-  const float* alpha;  // (n_rows, n_v_heads)
-  const float* beta;
-  int64_t gate_stride;
-  const float* decay;  // (n_v_heads)
-  const float* dt_bias;
-  RecurrentState state;
-  const Sequence* sequences;
-  const SequenceState* states;
-  const StateSaveAt* saves;
-  float* out;  // (n_rows, values)
 };
 
 /// Sums four values of m and four of p over the 16 slices (lane bits 1..4) in eight shuffles. A
@@ -119,11 +106,11 @@ __global__ void __launch_bounds__(kThreads) gated_delta_kernel(const Arguments a
   // The inputs were copied, and the state was written, before any kernel of this pass: both may be
   // read before the kernels in front of this one are done.
   const Sequence sequence = args.sequences[blockIdx.z];
-  if (sequence.n_rows <= 0) {
+  const SequenceState own = args.states[blockIdx.z];
+  if (sequence.n_rows <= 0 || delta_detail::by_chunks(args.shape, sequence.n_rows, own.n_saves)) {
     pdl_wait();
     return;
   }
-  const SequenceState own = args.states[blockIdx.z];
   const DeltaShape& shape = args.shape;
   const int head = blockIdx.y;
   const int warp = threadIdx.x / 32;
@@ -219,9 +206,8 @@ __global__ void __launch_bounds__(kThreads) gated_delta_kernel(const Arguments a
         const int64_t row = sequence.row_begin + first + t;
         args.out[row * shape.values() + head * shape.v_dim + column + c] = a * sum + kq[t] * own_d;
       }
-      if (save < save_end && args.saves[save].after == first + t + 1) {
+      for (; save < save_end && args.saves[save].after == first + t + 1; ++save) {
         store(args.state.checkpoints + args.saves[save].checkpoint * args.state.stride + state_at);
-        ++save;
       }
     }
     __syncthreads();
@@ -250,9 +236,12 @@ void gated_delta(const DeltaShape& shape, const float* u, const float* alpha, co
                  int64_t gate_stride, const float* decay, const float* dt_bias,
                  const RecurrentState& state, const Sequence* sequences,
                  const SequenceState* states, const StateSaveAt* saves, int n_sequences,
-                 int /*max_rows*/, float* out, cudaStream_t stream) {
+                 int max_rows, float* out, cudaStream_t stream) {
   const Arguments args{shape,   u,     alpha,     beta,   gate_stride, decay,
                        dt_bias, state, sequences, states, saves,       out};
+  if (delta_detail::by_chunks(shape, max_rows, 0)) {
+    delta_detail::start_chunked(args, n_sequences, stream);
+  }
   switch (shape.k_dim) {
     case 16:
       return start<16>(args, n_sequences, stream);

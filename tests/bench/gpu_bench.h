@@ -64,5 +64,6 @@ class GpuBench {
 void matmul_rows(GpuBench& bench);
 void attention_rows(GpuBench& bench);
 void hybrid_rows(GpuBench& bench);
+void recurrent_rows(GpuBench& bench);
 
 }  // namespace fimd::bench

@@ -164,6 +164,7 @@ int main(int argc, char** argv) {
   fimd::bench::matmul_rows(bench);
   fimd::bench::attention_rows(bench);
   fimd::bench::hybrid_rows(bench);
+  fimd::bench::recurrent_rows(bench);
   if (json_path.empty()) return 0;
   nlohmann::json json;
   json["copy_bytes_per_s"] = bench.copy_bandwidth();

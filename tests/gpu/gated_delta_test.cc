@@ -14,6 +14,9 @@ using testing::to_device;
 using testing::to_host;
 
 constexpr float kEps = 1e-6F;
+// Chunks multiply halves (relative rounding 2^-11, here about 4e-4 in sum); steps stay in float32.
+constexpr double kChunkTolerance = 2e-3;
+constexpr double kStepTolerance = 1e-4;
 
 /// One layer's inputs and states for some sequences, and what the CPU makes of them.
 struct Case {
@@ -138,6 +141,29 @@ Results on_gpu(const Case& test, const Inputs& in) {
           to_host<float>(states, in.states.size()), to_host<float>(tails, in.tails.size())};
 }
 
+/// The largest relative error of any `piece` elements, which are one state.
+double worst_error(const std::vector<float>& actual, const std::vector<float>& expected,
+                   int64_t piece) {
+  REQUIRE(actual.size() == expected.size());
+  double worst = 0;
+  for (int64_t at = 0; at < static_cast<int64_t>(actual.size()); at += piece) {
+    const std::vector<float> a(actual.begin() + at, actual.begin() + at + piece);
+    const std::vector<float> b(expected.begin() + at, expected.begin() + at + piece);
+    worst = std::max(worst, relative_error(a, b));
+  }
+  return worst;
+}
+
+void check(const Case& test, const Inputs& in, double tolerance) {
+  const Results expected = on_cpu(test, in);
+  const Results actual = on_gpu(test, in);
+  const int64_t state_size = int64_t{test.shape.n_v_heads} * test.shape.k_dim * test.shape.v_dim;
+  CHECK(relative_error(actual.u, expected.u) < 1e-5);
+  CHECK(relative_error(actual.out, expected.out) < tolerance);
+  CHECK(worst_error(actual.states, expected.states, state_size) < tolerance);
+  CHECK(relative_error(actual.tails, expected.tails) == 0);
+}
+
 TEST_CASE("convolution and gated delta rule compute what the CPU computes") {
   const Case cases[] = {
       {{1, 1, 16, 4}, 4, {1}, {{}}},
@@ -145,45 +171,116 @@ TEST_CASE("convolution and gated delta rule compute what the CPU computes") {
       {{2, 2, 64, 64}, 4, {1, 1, 1}, {{{1, 3}}, {}, {}}},
       {{4, 12, 128, 128}, 4, {40, 1, 16}, {{{1, 0}, {16, 1}, {17, 2}, {40, 3}}, {}, {}}},
       {{1, 2, 256, 128}, 3, {9, 8}, {{{8, 1}}, {{1, 0}}}},
-      {{16, 48, 128, 128}, 4, {70}, {{{64, 0}}}},  // Qwen3.6-27B
+      {{1, 2, 256, 128}, 5, {2, 0, 3}, {{{1, 1}}, {}, {{1, 0}}}},
+      {{1, 3, 128, 68}, 4, {8}, {{{2, 1}, {8, 0}}}},
+      {{2, 4, 32, 64}, 4, {200}, {{{64, 0}}}},
+      {{1, 1, 16, 32}, 4, {1030, 7}, {{{2, 0}}, {}}},
+      {{16, 48, 128, 128}, 4, {11}, {{{4, 0}}}},  // Qwen3.6-27B
   };
   unsigned seed = 1;
   for (const Case& test : cases) {
     CAPTURE(test.shape.k_dim);
     REQUIRE(delta_supported(test.shape));
-    const Inputs in = make_inputs(test, seed += 100);
-    const Results expected = on_cpu(test, in);
-    const Results actual = on_gpu(test, in);
-    CHECK(relative_error(actual.u, expected.u) < 1e-5);
-    CHECK(relative_error(actual.out, expected.out) < 1e-4);
-    CHECK(relative_error(actual.states, expected.states) < 1e-4);
-    CHECK(relative_error(actual.tails, expected.tails) == 0);
+    check(test, make_inputs(test, seed += 100), kStepTolerance);
   }
 }
 
-TEST_CASE("states after one pass are those after two: bit by bit") {
-  const Case whole{{4, 12, 128, 128}, 4, {50}, {{}}};
+TEST_CASE("chunks of tokens compute what the CPU computes") {
+  const Case cases[] = {
+      {{1, 1, 64, 64}, 4, {64}, {{}}},
+      {{2, 4, 64, 20}, 2, {150, 65}, {{}, {}}},
+      {{1, 2, 128, 68, true}, 4, {77, 1, 0, 200}, {{{5, 3}}, {{1, 1}}, {}, {{199, 0}, {200, 2}}}},
+      {{4, 12, 128, 128}, 4, {128, 3, 140}, {{{64, 0}, {64, 1}}, {}, {{1, 2}, {129, 3}}}},
+      {{4, 12, 128, 128, true}, 4, {333}, {{{32, 0}, {100, 1}, {101, 2}, {164, 3}}}},
+      {{2, 6, 64, 132}, 4, {63, 64, 65}, {{}, {{63, 0}}, {{64, 1}}}},
+      {{16, 48, 128, 128}, 4, {130}, {{{64, 0}}}},  // Qwen3.6-27B
+      {{1, 3, 128, 128}, 4, {4096}, {{{4000, 0}}}},
+  };
+  unsigned seed = 1;
+  for (const Case& test : cases) {
+    CAPTURE(test.shape.k_dim);
+    CAPTURE(test.rows[0]);
+    check(test, make_inputs(test, seed += 100), kChunkTolerance);
+  }
+}
+
+TEST_CASE("every number of rows, on both sides of the choice between steps and chunks") {
+  for (int rows = 1; rows <= 200; ++rows) {
+    CAPTURE(rows);
+    const Case test{{1, 2, 128, 32}, 4, {rows}, {{}}};
+    check(test, make_inputs(test, static_cast<unsigned>(rows)), kChunkTolerance);
+  }
+}
+
+TEST_CASE("chunks with extreme inputs: decays, strengths, keys all alike, large and small values") {
+  const Case test{{1, 2, 128, 32}, 4, {300}, {{}}};
+  const size_t channels = static_cast<size_t>(test.shape.channels());
+  const size_t keys = static_cast<size_t>(test.shape.keys());
+  const auto run = [&](float decay, float strength, float scale, bool alike) {
+    CAPTURE(decay);
+    CAPTURE(scale);
+    Inputs in = make_inputs(test, 9);
+    for (float& x : in.decay) x *= decay;
+    for (float& x : in.beta) x += strength;
+    for (float& x : in.states) x *= scale;
+    for (size_t i = 0; i < in.qkv.size(); ++i) {
+      const size_t channel = i % channels;
+      if (channel >= 2 * keys) in.qkv[i] *= scale;
+      if (alike && channel >= keys && channel < 2 * keys) {
+        in.qkv[i] = 2 * in.qkv[channel] + 0.2F * in.qkv[i];
+      }
+    }
+    check(test, in, kChunkTolerance);
+  };
+  run(1e-4F, 4, 1, true);
+  run(1000, 0, 1, false);
+  run(1, 100, 1, true);
+  run(1, -100, 1, false);
+  run(1, 0, 1e5F, false);
+  run(1, 0, 1e-6F, false);
+}
+
+/// What a second pass computes of `whole`'s rows from `cut` on.
+void check_cut(const Case& whole, int cut) {
+  const auto rows = static_cast<size_t>(whole.rows[0]);
+  const auto channels = static_cast<long>(whole.shape.channels());
+  const auto heads = static_cast<long>(whole.shape.n_v_heads);
   Case first = whole;
-  first.rows = {19};
+  first.rows = {cut};
+  first.saves = {{}};
   const Inputs in = make_inputs(whole, 3);
   Inputs head = in;
-  head.sequences[0].n_rows = head.n_rows = 19;
+  head.own[0].n_saves = 0;
+  head.sequences[0].n_rows = head.n_rows = cut;
   const Results once = on_gpu(whole, in);
   const Results before = on_gpu(first, head);
   Inputs rest = in;
-  const auto channels = static_cast<long>(whole.shape.channels());
-  rest.qkv.erase(rest.qkv.begin(), rest.qkv.begin() + 19 * channels);
-  rest.alpha.erase(rest.alpha.begin(), rest.alpha.begin() + 19 * 12);
-  rest.beta.erase(rest.beta.begin(), rest.beta.begin() + 19 * 12);
-  rest.sequences[0].n_rows = rest.n_rows = 31;
+  rest.qkv.erase(rest.qkv.begin(), rest.qkv.begin() + cut * channels);
+  rest.alpha.erase(rest.alpha.begin(), rest.alpha.begin() + cut * heads);
+  rest.beta.erase(rest.beta.begin(), rest.beta.begin() + cut * heads);
+  rest.own[0].n_saves = 0;
+  rest.sequences[0].n_rows = rest.n_rows = static_cast<int>(rows) - cut;
   rest.states = before.states;
   rest.tails = before.tails;
-  Case second = whole;
-  second.rows = {31};
+  Case second = first;
+  second.rows = {rest.n_rows};
   const Results twice = on_gpu(second, rest);
-  CHECK(once.states == twice.states);
-  CHECK(once.tails == twice.tails);
-  CHECK(std::equal(twice.out.begin(), twice.out.end(), once.out.end() - 31 * 12 * 128));
+  const auto slots = static_cast<long>(whole.n_slots);
+  const auto end_of_slots = [&](const std::vector<float>& all) {
+    return static_cast<long>(all.size()) / (slots + whole.n_checkpoints) * slots;
+  };
+  const long states = end_of_slots(once.states);
+  const long tails = end_of_slots(once.tails);
+  CHECK(std::equal(twice.states.begin(), twice.states.begin() + states, once.states.begin()));
+  CHECK(std::equal(twice.tails.begin(), twice.tails.begin() + tails, once.tails.begin()));
+  const auto values = static_cast<long>(whole.shape.values());
+  CHECK(std::equal(twice.out.begin(), twice.out.end(), once.out.end() - rest.n_rows * values));
+}
+
+TEST_CASE("states after one pass are those after two: bit by bit") {
+  check_cut({{4, 12, 128, 128}, 4, {23}, {{}}}, 10);  // token after token
+  check_cut({{4, 12, 128, 128}, 4, {230}, {{}}}, 128);
+  check_cut({{4, 12, 128, 128}, 4, {230}, {{{100, 0}}}}, 100);  // a save ends a chunk
 }
 
 }  // namespace
