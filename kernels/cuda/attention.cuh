@@ -6,21 +6,16 @@
 // others have an odd number of chunks, so that the 8 rows an ldmatrix reads lie in different banks.
 #pragma once
 
-#include <cuda_fp16.h>
-
 #include <cstdint>
 
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/tensor_core.cuh"
 
 namespace fimd::cuda::attention_detail {
 
 constexpr unsigned kAllLanes = 0xffffffffU;
 
 // --- instructions
-
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 /// 16 bytes from global to shared memory; zeros if not `wanted`.
 __device__ inline void copy_async(uint32_t to, const void* from, bool wanted) {
@@ -33,41 +28,6 @@ __device__ inline void copy_commit() { asm volatile("cp.async.commit_group;\n" :
 template <int kLeft>
 __device__ inline void copy_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kLeft) : "memory");
-}
-
-__device__ inline void load_matrices(uint32_t (&r)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-__device__ inline void load_matrices_transposed(uint32_t (&r)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-
-/// c (16, 8) += a (16, 16) . b (16, 8). Lane l holds c's rows l / 4 (c[0], c[1]) and l / 4 + 8
-/// (c[2], c[3]) in columns 2 (l % 4) and the next.
-__device__ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                    uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};\n"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-__device__ inline uint32_t pack_halves(float low, float high) {
-  const __half2 packed = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&packed);
 }
 
 /// exp2(m - base), for a maximum that may be minus infinity (nothing seen yet).
