@@ -53,6 +53,12 @@ struct Tile {
   __device__ static uint32_t offset(int row, int piece) {
     return static_cast<uint32_t>(row) * kRowBytes + static_cast<uint32_t>(piece ^ (row & 7)) * 16;
   }
+  /// From the address of piece 0 or 1 of a row to that of the piece 2 step further: stages begin at
+  /// multiples of 1024 bytes, so that the swizzle is an exclusive or. Rows 8 apart differ by a
+  /// constant.
+  __device__ static uint32_t step(uint32_t address, int step) {
+    return address ^ static_cast<uint32_t>(step) * 32;
+  }
 };
 using Square = Tile<kChunk>;
 
@@ -76,34 +82,34 @@ struct Stage {
 class Chunks {
  public:
   __device__ Chunks(const Arguments& args, const Sequence& sequence, const SequenceState& own)
-      : saves_(args.saves + own.save_begin), n_saves_(own.n_saves), n_rows_(sequence.n_rows) {
-    measure();
+      : saves_(args.saves),
+        n_rows_(sequence.n_rows),
+        save_(own.save_begin),
+        save_end_(own.save_begin + own.n_saves) {
+    find_stop();
   }
   __device__ bool done() const { return begin_ >= n_rows_; }
   __device__ int begin() const { return begin_; }
-  __device__ int count() const { return count_; }
-  /// Goes on to the next chunk; calls leave(checkpoint) for each save between.
-  template <class Leave>
-  __device__ void advance(const Leave& leave) {
-    begin_ += count_;
-    while (save_ < n_saves_ && saves_[save_].after <= begin_) leave(saves_[save_++].checkpoint);
-    measure();
-  }
+  __device__ int count() const { return min(kChunk, stop_ - begin_); }
+  /// The first save that is not at an earlier row than this chunk's last.
+  __device__ int save() const { return save_; }
   __device__ void advance() {
-    advance([](int) {});
+    begin_ += count();
+    if (begin_ < stop_) return;
+    while (save_ < save_end_ && saves_[save_].after <= begin_) ++save_;
+    find_stop();
   }
 
  private:
-  __device__ void measure() {
-    const int end = save_ < n_saves_ ? min(n_rows_, max(saves_[save_].after, begin_ + 1)) : n_rows_;
-    count_ = min(kChunk, end - begin_);
+  __device__ void find_stop() {
+    stop_ = save_ < save_end_ ? max(begin_ + 1, min(n_rows_, saves_[save_].after)) : n_rows_;
   }
   const StateSaveAt* saves_;
-  int n_saves_;
   int n_rows_;
-  int save_ = 0;
+  int save_;
+  int save_end_;
   int begin_ = 0;
-  int count_ = 0;
+  int stop_ = 0;  // the next save, or the end
 };
 
 __device__ __forceinline__ float2 pair_at(const char* stage, uint32_t array, int token) {
@@ -119,7 +125,8 @@ __device__ __forceinline__ uint32_t waiting_place(uint32_t stage_a, uint32_t sta
          Square::offset(block % 2 * 16 + row, first_piece + piece);
 }
 
-/// The team that prepares chunks: 4 warps, two for A and two for P.
+/// The team that prepares chunks: 4 warps, two for A and two for P. Rows behind a chunk's end
+/// repeat its last; with strength 0 they change nothing.
 template <int K_DIM>
 class Preparer {
  public:
@@ -127,65 +134,117 @@ class Preparer {
   using T = Tile<K_DIM>;
   static constexpr int kQuads = K_DIM / 4;               // of a row
   static constexpr int kMine = kChunk * kQuads / kTeam;  // of q and of k in one thread
+  static constexpr int kApart = kTeam / kQuads;          // tokens between them
+  static constexpr int kGateWarp = 1;                    // which has no inverses to make
 
   __device__ Preparer(const Arguments& args, const Sequence& sequence, int head, int thread)
-      : args_(args), row_begin_(sequence.row_begin), head_(head), thread_(thread) {}
+      : thread_(thread),
+        channels_(static_cast<int>(args.shape.channels())),
+        gate_stride_(args.gate_stride),
+        decay_(args.decay[head] * kLog2E),
+        dt_bias_(args.dt_bias[head]) {
+    const int64_t row = sequence.row_begin;
+    queries_ = args.u + row * channels_ + args.shape.key_head(head) * K_DIM + thread % kQuads * 4;
+    keys_ = queries_ + args.shape.keys();
+    alphas_ = args.alpha + row * gate_stride_ + head;
+    betas_ = args.beta + row * gate_stride_ + head;
+  }
 
   /// Starts reading a chunk.
   __device__ __forceinline__ void fetch(const Chunks& chunk) {
-    const DeltaShape& shape = args_.shape;
-    const int64_t channels = shape.channels();
-    const int64_t row = row_begin_ + chunk.begin();
-    const float* from = args_.u + row * channels + int64_t{shape.key_head(head_)} * K_DIM;
+    const int last = chunk.count() - 1;
+    const float* queries = queries_ + int64_t{chunk.begin()} * channels_;
+    const float* keys = keys_ + int64_t{chunk.begin()} * channels_;
 #pragma unroll
     for (int i = 0; i < kMine; ++i) {
-      const int index = thread_ + i * kTeam;
-      const int token = index / kQuads;
-      const float* quad = from + token * channels + index % kQuads * 4;
-      const bool wanted = token < chunk.count();
-      const float4 zero = make_float4(0, 0, 0, 0);
-      q_[i] = wanted ? *reinterpret_cast<const float4*>(quad) : zero;
-      k_[i] = wanted ? *reinterpret_cast<const float4*>(quad + shape.keys()) : zero;
+      const int at = min(thread_ / kQuads + i * kApart, last) * channels_;
+      q_[i] = *reinterpret_cast<const float4*>(queries + at);
+      k_[i] = *reinterpret_cast<const float4*>(keys + at);
     }
-    if (thread_ >= 32) return;
+    if (thread_ / 32 != kGateWarp) return;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const int token = 2 * thread_ + e;
-      wanted_[e] = token < chunk.count();
-      const int64_t gate = (row + token) * args_.gate_stride + head_;
-      alpha_[e] = wanted_[e] ? args_.alpha[gate] : 0.0F;
-      beta_[e] = wanted_[e] ? args_.beta[gate] : 0.0F;
+      const int token = thread_ % 32 * 2 + e;
+      wanted_[e] = token <= last;
+      const int64_t at = (chunk.begin() + min(token, last)) * gate_stride_;
+      alpha_[e] = alphas_[at];
+      beta_[e] = betas_[at];
+    }
+  }
+
+  /// The gates of what was fetched.
+  __device__ __forceinline__ void gate() {
+    if (thread_ / 32 != kGateWarp) return;
+    // A decay beyond 2^-58 leaves nothing that float32 would notice, and keeps sums precise.
+    constexpr float kLeast = -58.0F;
+    float log2_gate[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float x = alpha_[e] + dt_bias_;
+      const float g = decay_ * (fmaxf(x, 0.0F) + log1pf(expf(-fabsf(x))));
+      log2_gate[e] = !wanted_[e] ? 0.0F : g < kLeast ? kLeast : g;
+      strength_[e] = wanted_[e] ? 1.0F / (1.0F + expf(-beta_[e])) : 0.0F;
+    }
+    const int lane = thread_ % 32;
+    float sum = log2_gate[0] + log2_gate[1];
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const float below = __shfl_up_sync(~0U, sum, step);
+      if (lane >= step) sum += below;
+    }
+    const float end = __shfl_sync(~0U, sum, 31);
+    const float before = __shfl_up_sync(~0U, sum, 1);
+    sum_[0] = (lane == 0 ? 0.0F : before) + log2_gate[0];
+    sum_[1] = sum_[0] + log2_gate[1];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      through_[e] = exp2f(sum_[e]);
+      rest_[e] = exp2f(fminf(end - sum_[e], 0.0F));
     }
   }
 
   /// Puts what was fetched into the stage.
   __device__ __forceinline__ void unload(char* stage) {
+    const int quad = thread_ % kQuads;
 #pragma unroll
     for (int i = 0; i < kMine; ++i) {
-      const int index = thread_ + i * kTeam;
-      const int token = index / kQuads;
-      const int quad = index % kQuads;
-      const uint32_t at = T::offset(token, quad / 2) + static_cast<uint32_t>(quad % 2) * 8;
+      const uint32_t at =
+          T::offset(thread_ / kQuads + i * kApart, quad / 2) + static_cast<uint32_t>(quad % 2) * 8;
       *reinterpret_cast<uint2*>(stage + S::kKeys + at) = halves(k_[i]);
       *reinterpret_cast<uint2*>(stage + S::kQueries + at) = halves(q_[i]);
     }
-    if (thread_ < 32) unload_gates(stage);
+    if (thread_ / 32 != kGateWarp) return;
+    const auto put = [&](uint32_t array, const float(&pair)[2]) {
+      *reinterpret_cast<float2*>(stage + array + thread_ % 32 * 8) = make_float2(pair[0], pair[1]);
+    };
+    put(S::kSum, sum_);
+    put(S::kThrough, through_);
+    put(S::kRest, rest_);
+    put(S::kStrength, strength_);
   }
 
   /// A, P and the inverses, from the stage's q, k and gates.
   __device__ __forceinline__ void prepare(char* stage) {
-    const int warp = thread_ / 32;
-    const bool is_p = warp % 2 != 0;
-    if (warp < 2) {
-      rows_of_blocks<3>(stage, is_p);
-      rows_of_blocks<0>(stage, is_p);
-    } else {
-      rows_of_blocks<2>(stage, is_p);
-      rows_of_blocks<1>(stage, is_p);
+    switch (thread_ / 32) {
+      case 0:
+        rows_of_blocks<3, false>(stage);
+        rows_of_blocks<0, false>(stage);
+        break;
+      case 1:
+        rows_of_blocks<3, true>(stage);
+        rows_of_blocks<0, true>(stage);
+        return;
+      case 2:
+        rows_of_blocks<2, false>(stage);
+        rows_of_blocks<1, false>(stage);
+        break;
+      default:
+        rows_of_blocks<2, true>(stage);
+        rows_of_blocks<1, true>(stage);
+        return;
     }
-    if (is_p) return;
     __syncwarp();
-    invert(stage, warp == 0 ? 3 : 2, warp == 0 ? 0 : 1);
+    invert(stage, thread_ < 32 ? 3 : 2, thread_ < 32 ? 0 : 1);
   }
 
  private:
@@ -193,85 +252,50 @@ class Preparer {
     return make_uint2(pack_halves(x.x, x.y), pack_halves(x.z, x.w));
   }
 
-  __device__ __forceinline__ void unload_gates(char* stage) {
-    // A decay beyond 2^-58 leaves nothing that float32 would notice, and keeps sums precise.
-    constexpr float kLeast = -58.0F;
-    float log2_gate[2];
-    float strength[2];
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const float x = alpha_[e] + args_.dt_bias[head_];
-      const float softplus = fmaxf(x, 0.0F) + log1pf(expf(-fabsf(x)));
-      const float g = args_.decay[head_] * softplus * kLog2E;
-      log2_gate[e] = !wanted_[e] ? 0.0F : g < kLeast ? kLeast : g;
-      strength[e] = wanted_[e] ? 1.0F / (1.0F + expf(-beta_[e])) : 0.0F;
-    }
-    float sum = log2_gate[0] + log2_gate[1];
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const float below = __shfl_up_sync(~0U, sum, step);
-      if (thread_ >= step) sum += below;
-    }
-    const float end = __shfl_sync(~0U, sum, 31);
-    float before = __shfl_up_sync(~0U, sum, 1);
-    if (thread_ == 0) before = 0;
-    const float sums[2] = {before + log2_gate[0], before + log2_gate[0] + log2_gate[1]};
-    const auto put = [&](uint32_t array, float first, float second) {
-      *reinterpret_cast<float2*>(stage + array + thread_ * 8) = make_float2(first, second);
-    };
-    put(S::kSum, sums[0], sums[1]);
-    put(S::kThrough, exp2f(sums[0]), exp2f(sums[1]));
-    put(S::kRest, exp2f(fminf(end - sums[0], 0.0F)), exp2f(fminf(end - sums[1], 0.0F)));
-    put(S::kStrength, strength[0], strength[1]);
-  }
-
   /// Row kRow of 16 x 16 blocks of A or P, up to the diagonal.
-  template <int kRow>
-  __device__ __forceinline__ void rows_of_blocks(char* stage, bool is_p) {
+  template <int kRow, bool kIsP>
+  __device__ __forceinline__ void rows_of_blocks(char* stage) {
     const int lane = thread_ % 32;
-    const uint32_t base = shared_address(stage);
-    const int row_of_a = 16 * kRow + (lane & 15);
-    const int row_of_b = (lane & 7) + ((lane >> 4) << 3);
+    const uint32_t a_from = shared_address(stage) + (kIsP ? S::kQueries : S::kKeys) +
+                            T::offset(16 * kRow + (lane & 15), lane >> 4);
+    const uint32_t b_from = shared_address(stage) + S::kKeys +
+                            T::offset((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
     float sums[2 * (kRow + 1)][4] = {};
 #pragma unroll
     for (int step = 0; step < K_DIM / 16; ++step) {
       uint32_t a[4];
-      load_matrices(
-          a, base + (is_p ? S::kQueries : S::kKeys) + T::offset(row_of_a, 2 * step + (lane >> 4)));
+      load_matrices(a, T::step(a_from, step));
 #pragma unroll
       for (int block = 0; block <= kRow; ++block) {
         uint32_t b[4];
-        load_matrices(
-            b, base + S::kKeys + T::offset(16 * block + row_of_b, 2 * step + ((lane >> 3) & 1)));
+        load_matrices(b, T::step(b_from, step) + 16 * block * T::kRowBytes);
         multiply_add(sums[2 * block], a, b[0], b[1]);
         multiply_add(sums[2 * block + 1], a, b[2], b[3]);
       }
     }
     const auto* sum = reinterpret_cast<const float*>(stage + S::kSum);
     const auto* strength = reinterpret_cast<const float*>(stage + S::kStrength);
+    const int row = 16 * kRow + lane / 4;  // and the row 8 below
+    const float own[2] = {sum[row], sum[row + 8]};
+    const float factor[2] = {kIsP ? 1.0F : -strength[row], kIsP ? 1.0F : -strength[row + 8]};
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = lane / 4 + 8 * h;
-      const int i = 16 * kRow + row;
-      const float own = sum[i];
-      const float factor = is_p ? 1.0F : strength[i];
+    for (int tile = 0; tile < 2 * (kRow + 1); ++tile) {
+      const int j = 8 * tile + lane % 4 * 2;
+      const float2 other = pair_at(stage, S::kSum, j);
 #pragma unroll
-      for (int tile = 0; tile < 2 * (kRow + 1); ++tile) {
-        const int j = 8 * tile + lane % 4 * 2;
-        const float2 other = pair_at(stage, S::kSum, j);
-        float x = sums[tile][2 * h] * factor * exp2_fast(own - other.x);
-        float y = sums[tile][2 * h + 1] * factor * exp2_fast(own - other.y);
+      for (int h = 0; h < 2; ++h) {
+        const int i = row + 8 * h;
+        float x = sums[tile][2 * h] * factor[h] * exp2_fast(own[h] - other.x);
+        float y = sums[tile][2 * h + 1] * factor[h] * exp2_fast(own[h] - other.y);
         if (tile / 2 == kRow) {
-          x = j < i || (is_p && j == i) ? x : 0.0F;
-          y = j + 1 < i || (is_p && j + 1 == i) ? y : 0.0F;
+          x = j < i || (kIsP && j == i) ? x : 0.0F;
+          y = j + 1 < i || (kIsP && j + 1 == i) ? y : 0.0F;
         }
-        if (is_p) {
-          put_pair(stage + S::kP, i, j, x, y);
-        } else if (tile / 2 < kRow) {
-          put_pair(stage + S::kA, i, j, -x, -y);
-        } else {
-          const uint32_t at = waiting_place(S::kA, S::kP, kRow, row, (j % 16) / 4);
+        if (!kIsP && tile / 2 == kRow) {
+          const uint32_t at = waiting_place(S::kA, S::kP, kRow, i % 16, (j % 16) / 4);
           *reinterpret_cast<float2*>(stage + at + j % 4 * 4) = make_float2(x, y);
+        } else {
+          put_pair(stage + (kIsP ? S::kP : S::kA), i, j, x, y);
         }
       }
     }
@@ -282,7 +306,8 @@ class Preparer {
                                  static_cast<uint32_t>(column % 8) * 2) = pack_halves(x, y);
   }
 
-  /// Inverts I + A's diagonal blocks, 16 lanes for each: a lane has a column of the inverse.
+  /// Inverts I + A's diagonal blocks, 16 lanes for each: a lane has a column of the inverse. What
+  /// waits for it is -A.
   __device__ __forceinline__ void invert(char* stage, int first, int second) {
     const int lane = thread_ % 32;
     const int block = lane < 16 ? first : second;
@@ -295,10 +320,10 @@ class Preparer {
       for (int piece = 0; piece < (i + 3) / 4; ++piece) {
         const float4 a =
             *reinterpret_cast<const float4*>(stage + waiting_place(S::kA, S::kP, block, i, piece));
-        t[i] -= a.x * t[4 * piece];
-        if (4 * piece + 1 < i) t[i] -= a.y * t[4 * piece + 1];
-        if (4 * piece + 2 < i) t[i] -= a.z * t[4 * piece + 2];
-        if (4 * piece + 3 < i) t[i] -= a.w * t[4 * piece + 3];
+        t[i] += a.x * t[4 * piece];
+        if (4 * piece + 1 < i) t[i] += a.y * t[4 * piece + 1];
+        if (4 * piece + 2 < i) t[i] += a.z * t[4 * piece + 2];
+        if (4 * piece + 3 < i) t[i] += a.w * t[4 * piece + 3];
       }
     }
 #pragma unroll
@@ -309,15 +334,25 @@ class Preparer {
     }
   }
 
-  const Arguments& args_;
-  int row_begin_;
-  int head_;
   int thread_;
+  int channels_;
+  int64_t gate_stride_;
+  float decay_;  // to the base 2
+  float dt_bias_;
+  const float* queries_;  // of the sequence's first row, like the next
+  const float* keys_;
+  const float* alphas_;
+  const float* betas_;
   float4 q_[kMine];
   float4 k_[kMine];
-  float alpha_[2] = {};  // of tokens 2 thread_ and the next, in the first warp
-  float beta_[2] = {};
-  bool wanted_[2] = {};
+  // Of this lane's two tokens, in the warp of the gates:
+  float alpha_[2];
+  float beta_[2];
+  bool wanted_[2];
+  float sum_[2];
+  float through_[2];
+  float rest_[2];
+  float strength_[2];
 };
 
 /// A warp that goes through the chunks with 16 columns of the state.
@@ -330,54 +365,54 @@ class Walker {
 
   /// column: of the warp's first within the head.
   __device__ Walker(const Arguments& args, const Sequence& sequence, int head, int column, int lane)
-      : args_(args), row_begin_(sequence.row_begin), head_(head), lane_(lane) {
+      : lane_(lane),
+        v_dim_(args.shape.v_dim),
+        channels_(static_cast<int>(args.shape.channels())),
+        values_(static_cast<int>(args.shape.values())),
+        state_at_((int64_t{head} * K_DIM + lane % 4 * 2) * v_dim_) {
+    const int64_t row = sequence.row_begin;
+    const int64_t in_row = int64_t{head} * v_dim_;
+    v_from_ = args.u + row * channels_ + 2 * args.shape.keys() + in_row;
+    out_ = args.out + row * values_ + in_row;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int own = column + lane / 4 + 8 * h;
-      live_[h] = own < args.shape.v_dim;
+      live_[h] = own < v_dim_;
       column_[h] = live_[h] ? own : 0;
     }
   }
 
   __device__ __forceinline__ void load_state(const float* state) {
-    const float* from = state + state_at();
+    const float* from = state + state_at_;
 #pragma unroll
     for (int tile = 0; tile < kStateTiles; ++tile) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        s_[tile][c] = live_[c / 2]
-                          ? from[int64_t{8 * tile + c % 2} * args_.shape.v_dim + column_[c / 2]]
-                          : 0.0F;
+        s_[tile][c] = from[(8 * tile + c % 2) * v_dim_ + column_[c / 2]];
       }
     }
   }
   __device__ __forceinline__ void store_state(float* state) const {
-    float* to = state + state_at();
+    float* to = state + state_at_;
 #pragma unroll
     for (int tile = 0; tile < kStateTiles; ++tile) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        if (live_[c / 2]) {
-          to[int64_t{8 * tile + c % 2} * args_.shape.v_dim + column_[c / 2]] =
-              s_[tile][c] * unscale_;
-        }
+        float* const at = to + (8 * tile + c % 2) * v_dim_ + column_[c / 2];
+        if (live_[c / 2]) *at = s_[tile][c] * unscale_;
       }
     }
   }
 
   /// Starts reading a chunk's values.
   __device__ __forceinline__ void fetch(const Chunks& chunk) {
-    const DeltaShape& shape = args_.shape;
-    const int64_t channels = shape.channels();
-    const float* from = args_.u + (row_begin_ + chunk.begin()) * channels + 2 * shape.keys() +
-                        int64_t{head_} * shape.v_dim;
+    const int last = chunk.count() - 1;
+    const float* from = v_from_ + int64_t{chunk.begin()} * channels_;
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        const int token = token_of(tile) + c % 2;
-        v_[tile][c] =
-            token < chunk.count() && live_[c / 2] ? from[token * channels + column_[c / 2]] : 0.0F;
+        v_[tile][c] = from[min(token_of(tile) + c % 2, last) * channels_ + column_[c / 2]];
       }
     }
   }
@@ -385,8 +420,7 @@ class Walker {
   /// Everything that a chunk's values are needed for: leaves D's right side in d_, Q S in o_.
   __device__ __forceinline__ void begin_chunk(const char* stage) {
     fit_range();
-    const uint32_t base = shared_address(stage);
-    const int row = (lane_ & 7) + ((lane_ >> 4) << 3);
+    const uint32_t from = shared_address(stage) + T::offset(row_of_operand(), (lane_ >> 3) & 1);
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
 #pragma unroll
@@ -398,11 +432,11 @@ class Walker {
       pack_operand(a, s_[2 * step], s_[2 * step + 1]);
 #pragma unroll
       for (int block = 0; block < kBlocks; ++block) {
-        const uint32_t at = T::offset(16 * block + row, 2 * step + ((lane_ >> 3) & 1));
+        const uint32_t at = T::step(from, step) + 16 * block * T::kRowBytes;
         uint32_t k[4];
         uint32_t q[4];
-        load_matrices(k, base + S::kKeys + at);
-        load_matrices(q, base + S::kQueries + at);
+        load_matrices(k, at + S::kKeys);
+        load_matrices(q, at + S::kQueries);
         multiply_add(d_[2 * block], a, k[0], k[1]);
         multiply_add(d_[2 * block + 1], a, k[2], k[3]);
         multiply_add(o_[2 * block], a, q[0], q[1]);
@@ -426,9 +460,9 @@ class Walker {
   }
 
   /// D, and what it adds to the outputs and to the state.
-  __device__ __forceinline__ void finish_chunk(const char* stage, const Chunks& chunk) {
+  __device__ __forceinline__ void finish_chunk(const char* stage, int begin, int count) {
     const uint32_t base = shared_address(stage);
-    const int row = (lane_ & 7) + ((lane_ >> 4) << 3);
+    const uint32_t square = base + Square::offset(row_of_operand(), (lane_ >> 3) & 1);
     uint32_t d[kBlocks][4];  // D, and D as the end of the chunk sees it
     uint32_t rest[kBlocks][4];
 #pragma unroll
@@ -439,8 +473,7 @@ class Walker {
 #pragma unroll
       for (int before = 0; before <= block; ++before) {
         if (before == block) pack_operand(d[block], left, right);
-        load_matrices(
-            b, base + S::kA + Square::offset(16 * block + row, 2 * before + ((lane_ >> 3) & 1)));
+        load_matrices(b, Square::step(square, before) + S::kA + 16 * block * Square::kRowBytes);
         multiply_add(left, d[before], b[0], b[1]);
         multiply_add(right, d[before], b[2], b[3]);
       }
@@ -454,14 +487,14 @@ class Walker {
 #pragma unroll
       for (int before = 0; before <= block; ++before) {
         uint32_t b[4];
-        load_matrices(
-            b, base + S::kP + Square::offset(16 * block + row, 2 * before + ((lane_ >> 3) & 1)));
+        load_matrices(b, Square::step(square, before) + S::kP + 16 * block * Square::kRowBytes);
         multiply_add(o_[2 * block], d[before], b[0], b[1]);
         multiply_add(o_[2 * block + 1], d[before], b[2], b[3]);
       }
     }
-    store_out(chunk);
+    store_out(begin, count);
 
+    const uint32_t keys = base + S::kKeys + T::offset(lane_ & 15, lane_ >> 4);
     const float through_all = pair_at(stage, S::kThrough, kChunk - 2).y;
 #pragma unroll
     for (int step = 0; step < K_DIM / 16; ++step) {
@@ -473,8 +506,7 @@ class Walker {
 #pragma unroll
       for (int block = 0; block < kBlocks; ++block) {
         uint32_t b[4];
-        load_matrices_transposed(
-            b, base + S::kKeys + T::offset(16 * block + (lane_ & 15), 2 * step + (lane_ >> 4)));
+        load_matrices_transposed(b, T::step(keys, step) + 16 * block * T::kRowBytes);
         multiply_add(s_[2 * step], rest[block], b[0], b[1]);
         multiply_add(s_[2 * step + 1], rest[block], b[2], b[3]);
       }
@@ -482,8 +514,11 @@ class Walker {
   }
 
  private:
-  __device__ int64_t state_at() const {
-    return (int64_t{head_} * K_DIM + lane_ % 4 * 2) * args_.shape.v_dim;
+  /// Of the second operand of a product: the row of 16 whose address this lane gives.
+  __device__ int row_of_operand() const { return (lane_ & 7) + ((lane_ >> 4) << 3); }
+  /// exponent: -126 .. 127.
+  __device__ static float power_of_2(int exponent) {
+    return __uint_as_float(static_cast<uint32_t>(exponent + 127) << 23);
   }
   /// The first of this lane's two tokens of 8.
   __device__ int token_of(int tile) const { return 8 * tile + lane_ % 4 * 2; }
@@ -499,30 +534,30 @@ class Walker {
   /// its sum with V 25, and D at most 64 times as large, which halves hold. The power depends on
   /// nothing else, so that a state saved between chunks goes on with the same bits.
   __device__ __forceinline__ void fit_range() {
-    float most_v = 0;
-    float most = 0;
+    float of_v[4] = {};  // four chains, as each step waits for the one before
+    float of_s[4] = {};
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) most_v = fmaxf(most_v, fabsf(v_[tile][c]));
+      for (int c = 0; c < 4; ++c) of_v[c] = fmaxf(of_v[c], fabsf(v_[tile][c]));
     }
 #pragma unroll
     for (int tile = 0; tile < kStateTiles; ++tile) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) most = fmaxf(most, fabsf(s_[tile][c]));
+      for (int c = 0; c < 4; ++c) of_s[c] = fmaxf(of_s[c], fabsf(s_[tile][c]));
     }
-    most = fmaxf(most, most_v * scale_);
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) {
-      most = fmaxf(most, __shfl_xor_sync(~0U, most, step));
-    }
-    if ((most >= 1.0F && most < 2.0F) || most == 0.0F || isinf(most)) return;
+    const float most = fmaxf(fmaxf(fmaxf(of_s[0], of_s[1]), fmaxf(of_s[2], of_s[3])),
+                             fmaxf(fmaxf(of_v[0], of_v[1]), fmaxf(of_v[2], of_v[3])) * scale_);
+    const uint32_t bits = __reduce_max_sync(~0U, __float_as_uint(most));  // not negative
+    const int own = static_cast<int>(bits >> 23) - 127;                   // 2^own <= most
+    if (own == 0 || bits == 0 || own == 128) return;
     constexpr int kLargest = 100;  // of the scale's exponent
-    const int old = ilogbf(scale_);
-    const int exponent = max(-kLargest, min(kLargest, old - ilogbf(most)));
-    const float by = ldexpf(1.0F, exponent - old);
-    scale_ = ldexpf(1.0F, exponent);
-    unscale_ = ldexpf(1.0F, -exponent);
+    const int by_exponent =
+        max(-126, min(126, max(-kLargest, min(kLargest, exponent_ - own)) - exponent_));
+    const float by = power_of_2(by_exponent);
+    exponent_ += by_exponent;
+    scale_ = power_of_2(exponent_);
+    unscale_ = power_of_2(-exponent_);
 #pragma unroll
     for (int tile = 0; tile < kStateTiles; ++tile) {
 #pragma unroll
@@ -530,29 +565,30 @@ class Walker {
     }
   }
 
-  __device__ __forceinline__ void store_out(const Chunks& chunk) const {
-    const int64_t values = args_.shape.values();
-    float* to =
-        args_.out + (row_begin_ + chunk.begin()) * values + int64_t{head_} * args_.shape.v_dim;
+  __device__ __forceinline__ void store_out(int begin, int count) const {
+    float* to = out_ + int64_t{begin} * values_;
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
         const int token = token_of(tile) + c % 2;
-        if (token < chunk.count() && live_[c / 2]) {
-          to[token * values + column_[c / 2]] = o_[tile][c] * unscale_;
-        }
+        float* const at = to + token * values_ + column_[c / 2];
+        if (token < count && live_[c / 2]) *at = o_[tile][c] * unscale_;
       }
     }
   }
 
-  const Arguments& args_;
-  int row_begin_;
-  int head_;
   int lane_;
+  int v_dim_;
+  int channels_;
+  int values_;
+  int64_t state_at_;     // of this lane's first row
+  const float* v_from_;  // the head's values of the sequence's first row
+  float* out_;
   bool live_[2];
-  int column_[2];
-  float scale_ = 1;  // of s_, d_ and o_; a power of two
+  int column_[2];     // where there is no such column, the first
+  int exponent_ = 0;  // of the scale
+  float scale_ = 1;   // of s_, d_ and o_
   float unscale_ = 1;
   float s_[kStateTiles][4];  // S^T: (16 columns, K_DIM)
   float v_[kTokenTiles][4];  // of the chunk to come; (16 columns, tokens), like the next
@@ -577,7 +613,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     Preparer<K_DIM> preparer(args, sequence, head, thread - kTeam);
     Chunks chunk(args, sequence, own);
     preparer.fetch(chunk);
-    for (int index = 0; !chunk.done(); ++index) {
+    preparer.gate();
+    int index = 0;
+    for (; !chunk.done(); ++index) {
       if (index >= kStages) named_barrier_sync<kThreads>(kEmpty + index % kStages);
       preparer.unload(stage_of(index));
       named_barrier_sync<kTeam>(kPreparing);
@@ -585,6 +623,11 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (!chunk.done()) preparer.fetch(chunk);
       preparer.prepare(stage_of(index));
       named_barrier_arrive<kThreads>(kFull + index % kStages);
+      if (!chunk.done()) preparer.gate();
+    }
+    // The walkers' last arrivals.
+    for (int stage = 0; stage < min(index, kStages); ++stage) {
+      named_barrier_sync<kThreads>(kEmpty + stage);
     }
     return;
   }
@@ -594,21 +637,20 @@ __global__ void __launch_bounds__(kThreads, 1)
   float* state = args.state.slots + own.slot * args.state.stride;
   walker.load_state(state);
   Chunks chunk(args, sequence, own);
-  Chunks next = chunk;
   walker.fetch(chunk);
-  int n_chunks = 0;
-  for (Chunks every = chunk; !every.done(); every.advance()) ++n_chunks;
-  for (int index = 0; index < n_chunks; ++index) {
+  for (int index = 0; !chunk.done(); ++index) {
+    const int begin = chunk.begin();
+    const int count = chunk.count();
+    int save = chunk.save();
     named_barrier_sync<kThreads>(kFull + index % kStages);
     walker.begin_chunk(stage_of(index));
-    next.advance();
-    if (!next.done()) walker.fetch(next);
-    walker.finish_chunk(stage_of(index), chunk);
-    // The preparers wait only for stages that they fill again.
-    if (index + kStages < n_chunks) named_barrier_arrive<kThreads>(kEmpty + index % kStages);
-    chunk.advance([&](int checkpoint) {
-      walker.store_state(args.state.checkpoints + checkpoint * args.state.stride);
-    });
+    chunk.advance();
+    if (!chunk.done()) walker.fetch(chunk);
+    walker.finish_chunk(stage_of(index), begin, count);
+    named_barrier_arrive<kThreads>(kEmpty + index % kStages);
+    for (; save < chunk.save(); ++save) {
+      walker.store_state(args.state.checkpoints + args.saves[save].checkpoint * args.state.stride);
+    }
   }
   walker.store_state(state);
 }
