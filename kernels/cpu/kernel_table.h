@@ -129,6 +129,8 @@ struct Kernels {
   void (*unit_length)(float* x, float eps, float scale, int64_t n);
   void (*sigmoid_mul)(float* x, const float* gate, int64_t n);
   void (*delta_rule)(const DeltaTile&);
+  float (*max_of)(const float* x, int64_t n);
+  double (*sum_exp)(const float* x, int64_t n, float top);
 };
 
 size_t attention_scratch_bytes(int rows, int head_dim);

@@ -209,6 +209,10 @@ void sigmoid_mul(ThreadPool& pool, float* x, const float* gate, int64_t n) {
   });
 }
 
+float max_of(const float* x, int64_t n) { return kernels().max_of(x, n); }
+
+double sum_exp(const float* x, int64_t n, float top) { return kernels().sum_exp(x, n, top); }
+
 void add(ThreadPool& pool, float* x, const float* y, int64_t n) {
   const Kernels& kernel = kernels();
   parallel_chunks(pool, n, kElementwiseChunk, [&](int, int64_t begin, int64_t end) {

@@ -161,6 +161,11 @@ void sigmoid_mul(ThreadPool& pool, float* x, const float* gate, int64_t n);
 /// gate = silu(gate) * up, elementwise, n elements.
 void silu_mul(ThreadPool& pool, float* gate, const float* up, int64_t n);
 
+/// The largest of n elements, and the sum of e^(x - top) where top is the largest. Elements that
+/// are not numbers are passed over; the largest of none is minus infinity.
+float max_of(const float* x, int64_t n);
+double sum_exp(const float* x, int64_t n, float top);
+
 /// x += y, n elements.
 void add(ThreadPool& pool, float* x, const float* y, int64_t n);
 

@@ -114,6 +114,32 @@ TEST_CASE("rope turns pairs by position * inv_freq and leaves the rest") {
   });
 }
 
+TEST_CASE("the largest element and the sum of exponentials, any length") {
+  for_each_isa([&] {
+    for (const size_t n : {1u, 3u, 16u, 31u, 100u, 511u, 513u, 16384u, 40001u}) {
+      auto x = normal_floats(n, 7, 9.0f);
+      const float top = *std::max_element(x.begin(), x.end());
+      double sum = 0;
+      for (const float v : x) sum += std::exp(double{v} - top);
+      const auto size = static_cast<int64_t>(n);
+      CHECK(max_of(x.data(), size) == top);
+      CHECK(sum_exp(x.data(), size, top) == doctest::Approx(sum).epsilon(1e-6));
+      if (n < 2) continue;
+      const size_t at = n / 2;
+      if (x[at] == top) continue;
+      sum -= std::exp(double{x[at]} - top);
+      for (const float odd : {std::nanf(""), -INFINITY, -1e30f}) {
+        x[at] = odd;
+        CHECK(max_of(x.data(), size) == top);
+        CHECK(sum_exp(x.data(), size, top) == doctest::Approx(sum).epsilon(1e-6));
+      }
+    }
+    CHECK(max_of(nullptr, 0) == -INFINITY);
+    const float nan[] = {std::nanf("")};
+    CHECK(max_of(nan, 1) == -INFINITY);
+  });
+}
+
 TEST_CASE("silu_mul and add, any length") {
   ThreadPool pool(2);
   for_each_isa([&] {

@@ -126,6 +126,51 @@ void add_range(float* x, const float* y, int64_t n) {
   }
 }
 
+/// The largest element that is a number; minus infinity if there is none.
+float max_of_range(const float* x, int64_t n) {
+  using F = Simd::F;
+  constexpr int kLanes = Simd::kLanes;
+  const float lowest = -__builtin_inff();
+  F best[2] = {Simd::set1(lowest), Simd::set1(lowest)};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {  // max() gives its second argument for a NaN
+    best[0] = Simd::max(Simd::load(x + i), best[0]);
+    best[1] = Simd::max(Simd::load(x + i + kLanes), best[1]);
+  }
+  float lanes[kLanes];
+  Simd::store(lanes, Simd::max(best[0], best[1]));
+  float top = lowest;
+  for (const float lane : lanes) top = lane > top ? lane : top;
+  for (; i < n; ++i) top = x[i] > top ? x[i] : top;
+  return top;
+}
+
+/// The sum of e^(x - top), for x <= top; elements that are not numbers count nothing.
+double sum_exp_range(const float* x, int64_t n, float top) {
+  using F = Simd::F;
+  constexpr int kLanes = Simd::kLanes;
+  constexpr int64_t kBlock = 512;  // as many as float32 may add up
+  const F shift = Simd::set1(top);
+  const F log2e = Simd::set1(1.44269504f);
+  const F lowest = Simd::set1(-126.0f);
+  double sum = 0;
+  int64_t i = 0;
+  while (i + kLanes <= n) {
+    const int64_t end = n - i < kBlock ? n : i + kBlock;
+    F block = Simd::zero();
+    for (; i + kLanes <= end; i += kLanes) {
+      const F power = Simd::mul(Simd::sub(Simd::load(x + i), shift), log2e);
+      block = Simd::add(block, exp2(Simd::max(power, lowest)));
+    }
+    sum += double(Simd::sum(block));
+  }
+  for (; i < n; ++i) {
+    const float power = (x[i] - top) * 1.44269504f;
+    sum += double(exp2_one(power > -126.0f ? power : -126.0f));
+  }
+  return sum;
+}
+
 void to_half(const float* x, uint16_t* y, int64_t n) {
   int64_t i = 0;
   for (; i + Simd::kLanes <= n; i += Simd::kLanes) Simd::store_half(y + i, Simd::load(x + i));

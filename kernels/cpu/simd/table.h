@@ -24,5 +24,7 @@ Kernels make_table() {
   k.unit_length = unit_length;
   k.sigmoid_mul = sigmoid_mul_range;
   k.delta_rule = delta_tile;
+  k.max_of = max_of_range;
+  k.sum_exp = sum_exp_range;
   return k;
 }
