@@ -92,9 +92,11 @@ class Backend {
   /// True: the device is gone for good; every pass fails, and only a new backend helps.
   virtual bool lost() const { return false; }
 
-  /// Logits that the last forward's i-th sample was made from: (vocab). For tests and tools; empty
-  /// if the backend keeps them on a device.
+  /// Logits that the last forward's i-th sample was made from: (vocab). Empty if the backend keeps
+  /// them on a device.
   virtual std::span<const float> logits(size_t i) const = 0;
+  /// logits() has them after every pass; beam search and scoring need that.
+  virtual bool logits_on_host() const { return false; }
 };
 
 }  // namespace fimd

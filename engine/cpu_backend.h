@@ -70,6 +70,7 @@ class CpuBackend final : public Backend {
   void restore_state(int32_t checkpoint, int32_t slot) override;
   void save_state(int32_t slot, int32_t checkpoint) override;
   std::span<const float> logits(size_t i) const override;
+  bool logits_on_host() const override { return true; }
 
  private:
   using AttentionLayer = CpuAttentionLayer;

@@ -46,11 +46,40 @@ struct SamplingParams {
   float top_p = 1.0F;        // 1: off
   float min_p = 0.0F;        // 0: off
   uint64_t seed = 0;         // same seed, prompt and parameters: same text
+
+  friend bool operator==(const SamplingParams&, const SamplingParams&) = default;
+};
+
+/// Whether a text of a beam search is complete.
+struct TextVerdict {
+  enum class Kind {
+    kOpen,      // it may go on
+    kComplete,  // its first `length` bytes are an answer
+    kRejected,  // neither it nor what it may become is wanted
+  };
+  Kind kind = Kind::kOpen;
+  size_t length = 0;
+};
+
+/// Beam search: the likeliest whole texts, instead of the likeliest next token again and again.
+struct BeamParams {
+  int width = 1;  // branches that are looked at together; 1: off
+  /// Texts less likely than the best one by more than this (natural logarithm) are given up.
+  double margin = 1.5;
+  /// A pure function of a text, asked on the generator's thread; `ended`: the model says no more,
+  /// so the text cannot stay open. Empty: a text is complete where the model ends it.
+  std::function<TextVerdict(std::string_view text, bool ended)> judge;
 };
 
 struct GenerationParams {
   int max_tokens = 64;  // 0: only prefill, to warm the prefix cache
   SamplingParams sampling;
+  /// Only for models whose info says beam_search, with greedy sampling and no stop text; ignored
+  /// otherwise.
+  BeamParams beam;
+  /// With max_tokens 0: stats tell how likely the model finds the tokens that begin within this
+  /// many bytes from the end of the prompt. Like beam search, only where info says so.
+  size_t scored_bytes = 0;
   std::vector<std::string> stop;           // text that ends the generation; never emitted
   std::vector<std::string> stop_controls;  // control tokens that end it, besides the model's own
   /// Token healing: tokens at the end of the last text segment are taken back and the first
@@ -70,9 +99,21 @@ struct GenerationStats {
   double queue_ms = 0;  // submit to start
   double tokenize_ms = 0;
   double prefill_ms = 0;
-  double first_text_ms = 0;  // submit to the first emitted text; 0 if none
-  double total_ms = 0;       // submit to done
+  double first_text_ms = 0;   // submit to the first emitted text; 0 if none
+  double total_ms = 0;        // submit to done
+  double scored_logprob = 0;  // sum over the scored tokens, natural logarithm
+  int scored_tokens = 0;      // computed to choose between the texts of a beam search
   FinishReason reason = FinishReason::kEndOfText;
+};
+
+/// A complete text that a beam search has found.
+struct TextCandidate {
+  std::string text;
+  double logprob = 0;      // of the whole text with its end, natural logarithm
+  int tokens = 0;          // of the likeliest way to say it
+  bool truncated = false;  // the token limit ended it
+
+  friend bool operator==(const TextCandidate&, const TextCandidate&) = default;
 };
 
 /// Receives one generation. Called on the generator's thread: return quickly, hop elsewhere to
@@ -86,6 +127,10 @@ class GenerationSink {
   /// Valid UTF-8 if the prompt was; `logprob` is the natural-log probability of the tokens it came
   /// from.
   virtual Flow on_text(std::string_view piece, float logprob) = 0;
+
+  /// After a beam search, before on_done: the texts found, likeliest first. Text given to on_text
+  /// before is what all that could still be found had in common.
+  virtual void on_candidates(std::vector<TextCandidate> /*candidates*/) {}
 
   /// Exactly once per request, last. Error code kCancelled when cancelled or superseded.
   virtual void on_done(Result<GenerationStats> stats) = 0;
@@ -123,6 +168,7 @@ struct ModelInfo {
   std::string chat_template;  // Jinja source, may be empty
   bool add_bos = false;
   std::string bos_token;
+  bool beam_search = false;  // BeamParams and scored_bytes work
 };
 
 struct EngineStatus {
@@ -136,6 +182,7 @@ struct EngineStatus {
   int64_t cached_tokens = 0;            // since start; cached/prompt is the hit rate
   int64_t decoded_tokens = 0;           // since start
   double decode_tokens_per_second = 0;  // of the last generation that decoded
+  double prompt_ms_per_token = 0;       // of reading prompts, lately; 0: not known
 };
 
 class Generator {

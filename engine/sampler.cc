@@ -1,56 +1,16 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
+
+#include "kernels/cpu/ops.h"
 
 namespace fimd {
 
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-/// exp(x) for x <= 0 to about 2e-7 relative, in a form compilers vectorise. Below -87 it is 0.
-inline float exp_negative(float x) {
-  constexpr float kLog2E = 1.44269504F;
-  constexpr float kLn2High = 0.693359375F;
-  constexpr float kLn2Low = -2.12194440e-4F;
-  const float clamped = x > -87.0F ? x : -87.0F;  // also if x is not a number
-  const float n = static_cast<float>(static_cast<int32_t>(clamped * kLog2E - 0.5F));
-  const float r = clamped - n * kLn2High - n * kLn2Low;
-  float p = 1.9875691500e-4F;
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
-  const float scale = std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-  return x < -87.0F ? 0.0F : p * scale;
-}
-
-float max_of(const float* values, size_t n) {
-  float best = kMinusInfinity;
-  for (size_t i = 0; i < n; ++i) best = values[i] > best ? values[i] : best;
-  return best;
-}
-
-double sum_exp(const float* values, size_t n, float top) {
-  constexpr size_t kBlock = 512;
-  double sum = 0;
-  for (size_t begin = 0; begin < n; begin += kBlock) {
-    const size_t end = std::min(n, begin + kBlock);
-    float lanes[16] = {};
-    size_t i = begin;
-    for (; i + 16 <= end; i += 16) {
-      for (size_t k = 0; k < 16; ++k) lanes[k] += exp_negative(values[i + k] - top);
-    }
-    for (; i < end; ++i) lanes[0] += exp_negative(values[i] - top);
-    for (const float lane : lanes) sum += lane;
-  }
-  return sum;
-}
 
 }  // namespace
 
@@ -95,32 +55,102 @@ double uniform_at(uint64_t seed, uint64_t n) {
   return static_cast<double>(z >> 11) * 0x1.0p-53;
 }
 
-/// Greedy over the whole vocabulary: two vectorised passes and no copies.
-Sampled Sampler::greedy(std::span<const float> logits, const SampleSpec& spec) const {
+/// Two vectorised passes over the whole vocabulary and no copies.
+Sampler::Mass Sampler::mass(std::span<const float> logits, const SampleSpec& spec) const {
   float top = kMinusInfinity;
   for (const TokenMask::Run run : mask_.runs()) {
-    top =
-        std::max(top, max_of(logits.data() + run.begin, static_cast<size_t>(run.end - run.begin)));
+    top = std::max(top, cpu::max_of(logits.data() + run.begin, run.end - run.begin));
   }
   for (const TokenId id : spec.extra) top = std::max(top, logits[static_cast<size_t>(id)]);
-  if (!(top > kMinusInfinity)) return {};
+  if (!(top > kMinusInfinity)) return {kMinusInfinity, 0};
   double sum = 0;
-  TokenId best = -1;
   for (const TokenMask::Run run : mask_.runs()) {
-    const float* begin = logits.data() + run.begin;
-    const auto n = static_cast<size_t>(run.end - run.begin);
-    sum += sum_exp(begin, n, top);
-    if (best < 0) {
-      const float* found = std::find(begin, begin + n, top);
-      if (found != begin + n) best = run.begin + static_cast<TokenId>(found - begin);
-    }
+    sum += cpu::sum_exp(logits.data() + run.begin, run.end - run.begin, top);
   }
   for (const TokenId id : spec.extra) {
     if (mask_.permitted(id)) continue;
     sum += std::exp(static_cast<double>(logits[static_cast<size_t>(id)] - top));
-    if (best < 0 && logits[static_cast<size_t>(id)] == top) best = id;
   }
-  return {best, static_cast<float>(-std::log(sum))};
+  return {top, std::log(sum)};
+}
+
+Sampled Sampler::greedy(std::span<const float> logits, const SampleSpec& spec) const {
+  const Mass all = mass(logits, spec);
+  if (!(all.top > kMinusInfinity)) return {};
+  const auto logprob = static_cast<float>(-all.log_sum);
+  for (const TokenMask::Run run : mask_.runs()) {
+    const float* begin = logits.data() + run.begin;
+    const float* end = logits.data() + run.end;
+    const float* found = std::find(begin, end, all.top);
+    if (found != end) return {run.begin + static_cast<TokenId>(found - begin), logprob};
+  }
+  for (const TokenId id : spec.extra) {
+    if (logits[static_cast<size_t>(id)] == all.top) return {id, logprob};
+  }
+  return {};
+}
+
+std::vector<Sampled> Sampler::likeliest(std::span<const float> logits, const SampleSpec& spec,
+                                        size_t n) {
+  if (n == 0) return {};
+  candidates_.clear();  // the best so far, best first
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+  };
+  const auto offer = [&](TokenId id) {
+    const Candidate offered{id, logits[static_cast<size_t>(id)]};
+    if (!(offered.logit > kMinusInfinity)) return;
+    if (candidates_.size() == n && !better(offered, candidates_.back())) return;
+    if (candidates_.size() == n) candidates_.pop_back();
+    candidates_.insert(std::upper_bound(candidates_.begin(), candidates_.end(), offered, better),
+                       offered);
+  };
+  double log_total = 0;
+  if (spec.allowed.empty()) {
+    const Mass all = mass(logits, spec);
+    if (!(all.top > kMinusInfinity)) return {};
+    log_total = all.top + all.log_sum;
+    constexpr TokenId kBlock = 64;
+    for (const TokenMask::Run run : mask_.runs()) {
+      for (TokenId begin = run.begin; begin < run.end; begin += kBlock) {
+        const TokenId end = std::min(begin + kBlock, run.end);
+        const bool full = candidates_.size() == n;
+        if (full && cpu::max_of(logits.data() + begin, end - begin) < candidates_.back().logit) {
+          continue;
+        }
+        for (TokenId id = begin; id < end; ++id) offer(id);
+      }
+    }
+    for (const TokenId id : spec.extra) {
+      if (!mask_.permitted(id)) offer(id);
+    }
+  } else {
+    float top = kMinusInfinity;
+    const auto permitted = [&](TokenId id) {
+      return id >= 0 && id < mask_.rows() && mask_.permitted(id);
+    };
+    for (const TokenId id : spec.allowed) {
+      if (permitted(id)) top = std::max(top, logits[static_cast<size_t>(id)]);
+    }
+    if (!(top > kMinusInfinity)) return {};
+    double sum = 0;
+    for (const TokenId id : spec.allowed) {
+      if (!permitted(id)) continue;
+      sum += std::exp(static_cast<double>(logits[static_cast<size_t>(id)] - top));
+      offer(id);
+    }
+    log_total = top + std::log(sum);
+  }
+  std::vector<Sampled> best;
+  for (const Candidate& c : candidates_) {
+    best.push_back({c.token, static_cast<float>(c.logit - log_total)});
+  }
+  return best;
+}
+
+float Sampler::logprob_of(std::span<const float> logits, TokenId token) const {
+  const Mass all = mass(logits, {});
+  return static_cast<float>(logits[static_cast<size_t>(token)] - all.top - all.log_sum);
 }
 
 void Sampler::collect(std::span<const float> logits, const SampleSpec& spec) {
@@ -144,6 +174,7 @@ void Sampler::collect(std::span<const float> logits, const SampleSpec& spec) {
 }
 
 Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec) {
+  if (spec.logits_only) return {0, 0};
   const bool greedy_wanted = !(spec.params.temperature > 0) || spec.params.top_k == 1;
   if (greedy_wanted && spec.allowed.empty()) return greedy(logits, spec);
 

@@ -22,6 +22,8 @@ struct SampleSpec {
   double uniform = 0;  // in [0, 1): the randomness of this token
   /// Not empty: only these tokens may be sampled (token healing).
   std::span<const TokenId> allowed;
+  /// No token is wanted: who asks reads the logits.
+  bool logits_only = false;
   /// Control tokens that may be sampled besides the always permitted ones.
   std::span<const TokenId> extra;
 };
@@ -58,12 +60,23 @@ class Sampler {
 
   Sampled sample(std::span<const float> logits, const SampleSpec& spec);
 
+  /// The n likeliest tokens, best first, whatever the sampling parameters say.
+  std::vector<Sampled> likeliest(std::span<const float> logits, const SampleSpec& spec, size_t n);
+
+  /// Natural-log probability of a token of a text among all that may be sampled.
+  float logprob_of(std::span<const float> logits, TokenId token) const;
+
  private:
   struct Candidate {
     TokenId token = 0;
     float logit = 0;
   };
 
+  struct Mass {
+    float top = 0;       // the largest logit; minus infinity: none is a number
+    double log_sum = 0;  // of exp(logit - top)
+  };
+  Mass mass(std::span<const float> logits, const SampleSpec& spec) const;
   Sampled greedy(std::span<const float> logits, const SampleSpec& spec) const;
   void collect(std::span<const float> logits, const SampleSpec& spec);
 

@@ -10,6 +10,8 @@ namespace fimd {
 namespace {
 /// Prompts with at most this much left to read share a step with others.
 constexpr int kShortRemainder = 16;
+/// Several texts are scored at once, and are to be compared at once.
+constexpr int kShortScored = 40;
 
 constexpr const char* kCacheFull = "the KV cache is full; raise its budget";
 }  // namespace
@@ -36,7 +38,8 @@ Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, PromptEncoder
       states_(backend.state()),
       cache_(geometry_.page_tokens, geometry_.n_pages,
              states_.n_slots > 0 ? states_.n_checkpoints : 0),
-      ms_per_token_(options.ms_per_token) {
+      ms_per_token_(options.ms_per_token),
+      sampler_(TokenMask(tokenizer, tokenizer.vocab_size())) {
   status_.kv_bytes_budget = geometry_.page_bytes * geometry_.n_pages;
   status_.state_bytes_budget = states_.checkpoint_bytes * states_.n_checkpoints;
   for (int32_t slot = states_.n_slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
@@ -146,6 +149,9 @@ void Scheduler::start(SequencePtr owned) {
   sequence.request.prompt.clear();
   sequence.tokens = std::move(encoded->ids);
   sequence.taken_back = std::move(encoded->taken_back);
+  if (params.scored_bytes > 0) {
+    if (auto status = prepare_score(sequence); !status.ok()) return fail(sequence, status.error());
+  }
   sequence.prompt_tokens = static_cast<int>(sequence.tokens.size());
   if (states_.n_slots > 0) {
     sequence.checkpoints =
@@ -163,6 +169,10 @@ void Scheduler::start(SequencePtr owned) {
   sequence.sample.params = params.sampling;
   sequence.sample.extra = sequence.stops;
   sequence.stream.emplace(std::move(encoded->healed), params.stop);
+  sequence.searches = can_search() && params.beam.width > 1 && params.stop.empty() &&
+                      !(params.sampling.temperature > 0) && sequence.generates() &&
+                      search_room(sequence) > 0;
+  sequence.sample.logits_only = sequence.searches;
   prepare_sample(sequence);
   const size_t least = sequence.tokens.size() + (sequence.generates() ? 1 : 0);
   if (least > static_cast<size_t>(options_.context_length)) {
@@ -195,14 +205,19 @@ bool Scheduler::plan() {
   };
   int budget = backend_.max_batch_tokens();
   for (const auto& sequence : sequences_) {
-    if (!may_run(*sequence) || !sequence->admitted || sequence->remaining() != 1) continue;
-    if (budget > 0 && plan_input(*sequence, 1)) --budget;
+    if (!may_run(*sequence) || !sequence->admitted) continue;
+    if (sequence->searching()) {
+      budget -= plan_branches(*sequence, budget);
+    } else if (sequence->remaining() == 1 && budget > 0 && plan_input(*sequence, 1)) {
+      --budget;
+    }
   }
   bool reading_long = false;
   bool admitting = true;
   for (const auto& owned : sequences_) {
     Sequence& sequence = *owned;
     if (!may_run(sequence) || sequence.planned > 0 || budget <= 0) continue;
+    if (sequence.searching()) continue;
     const int cached = cache_.matched_length(sequence.known());
     if (sequence.admitted && cached > sequence.computed + 1) {
       give_up_pages(sequence);  // while it waited, another has read more of the same prompt
@@ -210,7 +225,9 @@ bool Scheduler::plan() {
     if (!sequence.admitted) {
       if (!admitting) continue;
       const int left = static_cast<int>(sequence.tokens.size()) - cached;
-      if (reading_long && left > kShortRemainder) continue;
+      if (reading_long && left > (sequence.scored.empty() ? kShortRemainder : kShortScored)) {
+        continue;
+      }
       admitting = admit(sequence);  // nobody overtakes one that must wait for pages
       if (!admitting) continue;
     }
@@ -219,7 +236,8 @@ bool Scheduler::plan() {
       finish(sequence, FinishReason::kMaxTokens);  // only a prefill, and all of it was cached
       continue;
     }
-    const bool is_long = sequence.remaining() > kShortRemainder;
+    const bool is_long =
+        sequence.remaining() > (sequence.scored.empty() ? kShortRemainder : kShortScored);
     if (is_long && reading_long) continue;
     const int n = std::min({sequence.remaining(), chunk_for(sequence), budget});
     if (plan_input(sequence, n)) budget -= n;
@@ -234,7 +252,10 @@ bool Scheduler::admit(Sequence& sequence) {
                                          static_cast<int64_t>(sequence.tokens.size()) +
                                              std::max(sequence.request.params.max_tokens, 0) + 1);
   const auto pages = static_cast<int>((most + geometry_.page_tokens - 1) / geometry_.page_tokens);
-  sequence.promised_pages = pages + 1;
+  if (pages + 1 + branch_page_promise(sequence) > geometry_.n_pages) {
+    sequence.searches = sequence.sample.logits_only = false;
+  }
+  sequence.promised_pages = pages + 1 + branch_page_promise(sequence);
   if (!has_room_for(sequence) && !make_room_for(sequence)) return false;
   PrefixCache::Match match = cache_.match(sequence.known());
   sequence.pages = std::move(match.pages);
@@ -275,6 +296,7 @@ bool Scheduler::admit(Sequence& sequence) {
 }
 
 void Scheduler::give_up_pages(Sequence& sequence) {
+  end_search(sequence);
   for (const int32_t page : sequence.pages) cache_.release(page);
   sequence.pages.clear();
   sequence.computed = 0;
@@ -282,6 +304,7 @@ void Scheduler::give_up_pages(Sequence& sequence) {
   sequence.admitted = false;
   if (sequence.slot >= 0) free_slots_.push_back(sequence.slot);
   sequence.slot = -1;
+  sequence.stats.scored_logprob = 0;
 }
 
 bool Scheduler::has_room_for(const Sequence& sequence) const {
@@ -339,14 +362,24 @@ void Scheduler::run() {
   size_t samples = 0;
   size_t tokens = 0;
   for (Sequence* sequence : planned_) {
+    if (sequence->searching()) {
+      add_branches(*sequence);
+      samples += static_cast<size_t>(sequence->planned);
+      tokens += static_cast<size_t>(sequence->planned);
+      continue;
+    }
     StepInput input;
     input.tokens = std::span<const TokenId>(sequence->tokens)
                        .subspan(static_cast<size_t>(sequence->computed),
                                 static_cast<size_t>(sequence->planned));
     input.first = sequence->computed;
     input.pages = sequence->pages;
-    if (sequence->generates() && sequence->planned == sequence->remaining()) {
-      input.samples = {&sequence->sample, 1};
+    const auto behind = static_cast<size_t>(sequence->remaining() - sequence->planned);
+    if (sequence->generates()) {
+      if (behind == 0) input.samples = {&sequence->sample, 1};
+    } else if (sequence->scored.size() > behind) {
+      const auto rows = std::min(sequence->scored.size() - behind, input.tokens.size());
+      input.samples = std::span(score_specs_).first(rows);
     }
     plan_saves(*sequence);
     input.slot = std::max(sequence->slot, 0);
@@ -372,11 +405,14 @@ void Scheduler::run() {
     }
     return;
   }
-  std::span<const Sampled> left(sampled_);
-  for (size_t i = 0; i < planned_.size(); ++i) {
-    const size_t n = inputs_[i].samples.size();
-    advance(*planned_[i], left.first(n));
-    left = left.subspan(n);
+  size_t row = 0;
+  size_t next = 0;
+  for (Sequence* sequence : planned_) {
+    size_t n = 0;
+    const size_t inputs = sequence->searching() ? static_cast<size_t>(sequence->planned) : 1;
+    for (size_t i = 0; i < inputs; ++i) n += inputs_[next++].samples.size();
+    advance(*sequence, row, n);
+    row += n;
   }
 }
 
@@ -426,7 +462,9 @@ void Scheduler::keep_state(Sequence& sequence) {
   sequence.resumable = sequence.computed;
 }
 
-void Scheduler::advance(Sequence& sequence, std::span<const Sampled> samples) {
+/// Its samples of the last pass are the n_rows from first_row on.
+void Scheduler::advance(Sequence& sequence, size_t first_row, size_t n_rows) {
+  if (sequence.searching()) return search_on(sequence, first_row);
   const int before = sequence.computed;
   sequence.computed += sequence.planned;
   const int read = std::min(sequence.computed, sequence.prompt_tokens) -
@@ -438,11 +476,13 @@ void Scheduler::advance(Sequence& sequence, std::span<const Sampled> samples) {
   }
   keep_saves(sequence);
   sequence.planned = 0;
-  if (!samples.empty()) {
+  if (!sequence.scored.empty()) add_scores(sequence, first_row, n_rows);
+  if (n_rows > 0 && sequence.generates()) {
     if (sequence.stats.decoded_tokens == 0) {
       sequence.first_sample_ms = sequence.since_submit.elapsed_ms();
     }
-    accept(sequence, samples.front());
+    if (sequence.searches) return search_from(sequence, first_row);
+    accept(sequence, sampled_[first_row]);
   } else if (sequence.remaining() == 0) {
     finish(sequence, FinishReason::kMaxTokens);
   }
@@ -583,6 +623,7 @@ void Scheduler::update_status() {
   const std::lock_guard lock(mutex_);
   status_.active_requests = active;
   status_.queued_requests = queued + static_cast<int>(mail_.size());
+  status_.prompt_ms_per_token = ms_per_token_;
   status_.kv_bytes_used = geometry_.page_bytes * cache_.used_pages();
   status_.state_bytes_used = states_.checkpoint_bytes * cache_.used_checkpoints();
 }

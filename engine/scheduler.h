@@ -77,6 +77,8 @@ class Scheduler {
 
   /// What was asked for, or less if the KV pages hold less.
   int context_length() const { return options_.context_length; }
+  /// Beam search and scoring need logits, and branches of a recurrent model would need states.
+  bool can_search() const { return backend_.logits_on_host() && states_.n_slots == 0; }
   const PrefixCache& cache() const { return cache_; }
 
  private:
@@ -97,7 +99,7 @@ class Scheduler {
   int chunk_for(const Sequence& sequence) const;
   bool plan_input(Sequence& sequence, int n_tokens);
   void run();
-  void advance(Sequence& sequence, std::span<const Sampled> samples);
+  void advance(Sequence& sequence, size_t first_row, size_t n_rows);
   void accept(Sequence& sequence, const Sampled& sampled);
   void force_healing(Sequence& sequence);
   void prepare_sample(Sequence& sequence);
@@ -108,6 +110,21 @@ class Scheduler {
   void keep_in_cache(const Sequence& sequence);
   void sweep();
   void update_status();
+
+  // scheduler_search.cc: beam search and scoring.
+  int search_room(const Sequence& sequence) const;
+  int branch_page_promise(const Sequence& sequence) const;
+  int plan_branches(Sequence& sequence, int budget);
+  void add_branches(Sequence& sequence);
+  void search_from(Sequence& sequence, size_t row);
+  void search_on(Sequence& sequence, size_t first_row);
+  bool take_branch_pages(Sequence& sequence);
+  void keep_best_branch(const Sequence& sequence);
+  void emit_agreed(Sequence& sequence);
+  void finish_search(Sequence& sequence);
+  void end_search(Sequence& sequence);
+  Status prepare_score(Sequence& sequence);
+  void add_scores(Sequence& sequence, size_t first_row, size_t n_rows);
 
   Backend& backend_;
   const Tokenizer& tokenizer_;
@@ -125,6 +142,8 @@ class Scheduler {
   std::vector<Sequence*> planned_;
   std::vector<StepInput> inputs_;
   std::vector<Sampled> sampled_;
+  std::vector<SampleSpec> score_specs_;  // as many as any pass may need
+  Sampler sampler_;
 
   // The mailbox.
   mutable std::mutex mutex_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/backend.h"
+#include "engine/beam_search.h"
 #include "engine/generator.h"
 #include "engine/sampler.h"
 #include "engine/text_stream.h"
@@ -53,6 +54,19 @@ struct Sequence {
   SampleSpec sample;
   int new_tokens = 0;  // generated beyond what healing took back
 
+  // Of a beam search, from the end of the prompt on. Pages of branches are in the order of
+  // search->branches(): those before `shared_pages` are the prompt's, the others the branch's own.
+  bool searches = false;
+  std::optional<BeamSearch> search;
+  std::vector<std::vector<int32_t>> branch_pages;
+  size_t shared_pages = 0;
+  size_t emitted = 0;                         // bytes of the search's agreed text
+  std::optional<std::string> search_healing;  // what it must begin with
+
+  /// What follows each of the last scored.size() tokens: the end of a prompt that is scored. Its
+  /// very last token is here only.
+  std::vector<TokenId> scored;
+
   GenerationStats stats;
   double started_ms = -1;
   double first_sample_ms = 0;
@@ -60,11 +74,14 @@ struct Sequence {
 
   bool generates() const { return request.params.max_tokens > 0 && request.sink != nullptr; }
   bool interactive() const { return request.priority == Priority::kInteractive; }
-  /// The tokens whose keys, values and state a cache may supply: one that generates must compute at
-  /// least its last token, to have logits.
+  /// Logits that are needed after the last tokens.
+  size_t wanted_rows() const { return generates() ? 1 : scored.size(); }
+  /// The tokens whose keys, values and state a cache may supply: those whose logits are needed must
+  /// be computed.
   std::span<const TokenId> known() const {
-    return std::span(tokens).first(tokens.size() - (generates() ? 1 : 0));
+    return std::span(tokens).first(tokens.size() - std::min(tokens.size(), wanted_rows()));
   }
+  bool searching() const { return search.has_value() && !search->over(); }
   int remaining() const { return static_cast<int>(tokens.size()) - computed; }
 };
 

@@ -29,6 +29,7 @@ LocalGenerator::LocalGenerator(Parts parts, const SchedulerOptions& options)
         std::find_if(info_.control_tokens.begin(), info_.control_tokens.end(), is_bos);
     if (found != info_.control_tokens.end()) info_.bos_token = *found;
   }
+  info_.beam_search = scheduler_.can_search();
   thread_ = std::thread([this] { run(); });
 }
 

@@ -33,6 +33,7 @@ class FixedLength final : public Generator {
   GenerationId submit(GenerationRequest request) override {
     if (request.params.max_tokens > 0 && request.sink) {
       request.params.max_tokens = tokens_;
+      request.params.beam = {};
       request.params.stop.clear();
       request.params.stop_controls.clear();
       request.sink = std::make_shared<LetterSink>(std::move(request.sink));

@@ -168,6 +168,7 @@ class FakeBackend final : public Backend {
   }
 
   std::span<const float> logits(size_t i) const override { return logits_[i]; }
+  bool logits_on_host() const override { return true; }
 
   std::function<void()> before_forward;
   bool fail_next = false;
@@ -279,6 +280,10 @@ class RecordingSink final : public GenerationSink {
     if (on_piece) on_piece();
     return text.size() >= stop_after ? Flow::kStop : Flow::kContinue;
   }
+  void on_candidates(std::vector<TextCandidate> found) override {
+    CHECK_FALSE(result.has_value());
+    candidates = std::move(found);
+  }
   void on_done(Result<GenerationStats> stats) override {
     REQUIRE_FALSE(result.has_value());
     result = std::move(stats);
@@ -299,6 +304,7 @@ class RecordingSink final : public GenerationSink {
 
   std::string text;
   std::vector<std::string> pieces;
+  std::vector<TextCandidate> candidates;
   std::optional<Result<GenerationStats>> result;
   size_t stop_after = std::string::npos;
   std::function<void()> on_piece;

@@ -395,7 +395,9 @@ TEST_CASE("the text ends at the model's end, a stop string, a stop control, or t
   const SinkPtr all = recite({});
   CHECK(all->text == text.substr(4));
   CHECK(all->stats().reason == FinishReason::kEndOfText);
-  const SinkPtr stop = recite({.stop = {"n 0", "}"}});
+  GenerationParams with_stops;
+  with_stops.stop = {"n 0", "}"};
+  const SinkPtr stop = recite(with_stops);
   CHECK(stop->text == "main() {\n  retur");
   CHECK(stop->stats().reason == FinishReason::kStopText);
   const SinkPtr enough = recite({}, 6);
