@@ -19,6 +19,9 @@ constexpr int kOrphanMs = 250;
 constexpr float kSampledTemperature = 0.8F;
 constexpr float kSampledTopP = 0.95F;
 
+// A beam search has about a hundred tokens more to read than greedy decoding.
+constexpr double kQuickMsPerToken = 1.0;
+
 }  // namespace
 
 CompleterCore::CompleterCore(GeneratorSource generator, Workspace* workspace, Executor executor,
@@ -140,6 +143,7 @@ Result<CompleterCore::Spot> CompleterCore::spot_of(const CompletionRequest& requ
   }
   Spot spot;
   spot.document = request.document;
+  spot.invoked = request.invoked;
   spot.cursor = floor_to_code_point(document.text(), request.offset);
   if (request.selected) {
     const auto& selected = *request.selected;
@@ -224,12 +228,24 @@ std::shared_ptr<Flight> CompleterCore::launch(const Spot& spot, const BuiltPromp
       std::max(1, spot.decision.mode == LineMode::kSingle ? options_.max_tokens_single_line
                                                           : options_.max_tokens_multi_line);
   plan.params.sampling = sampling;
+  if (searches(spot, *generator) && sampling == SamplingParams{}) {
+    plan.params.beam.width = options_.beam_width;
+    plan.foresight.emplace(format_, built.parts, spot.context);
+    if (!spot.invoked) plan.min_mean_logprob = options_.min_mean_logprob;
+  }
   plan.params.stop_controls = format_.stop_controls;
   plan.params.heal = built.heal;
   return Flight::start(std::move(plan), generator, gate_,
                        [weak = weak_from_this()](const std::shared_ptr<Flight>& flight) {
                          if (const auto core = weak.lock()) core->on_flight(flight);
                        });
+}
+
+/// Whether the likeliest line is searched for, instead of the likeliest next token: several texts
+/// cost several times the tokens, so the model must be quick.
+bool CompleterCore::searches(const Spot& spot, const Generator& generator) const {
+  return options_.beam_width > 1 && spot.decision.mode == LineMode::kSingle &&
+         generator.info().beam_search && generator.status().prompt_ms_per_token <= kQuickMsPerToken;
 }
 
 void CompleterCore::launch_main(PerDocument* state, const PendingPtr& pending,

@@ -35,6 +35,7 @@ struct CompletionOptions {
   bool speculate = true;  // compute the next suggestion as if the shown one were accepted
   bool prefill_on_change = true;
   bool typing_through = true;  // answer text typed as suggested without the model
+  int beam_width = 4;          // texts weighed against each other for a line; 1: greedy
   int timeout_ms = 5000;       // reply with what is there
   /// Automatic suggestions whose tokens' mean natural-log probability is lower are not shown.
   double min_mean_logprob = -1.2;

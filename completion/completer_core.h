@@ -49,6 +49,7 @@ class CompleterCore : public std::enable_shared_from_this<CompleterCore> {
     size_t cursor = 0;
     CursorContext context;
     LineDecision decision;
+    bool invoked = false;  // explicitly: nothing is hidden
   };
 
   /// A request that has not been answered.
@@ -92,6 +93,7 @@ class CompleterCore : public std::enable_shared_from_this<CompleterCore> {
                                  const std::shared_ptr<Generator>& generator,
                                  const std::string& lane, Priority priority,
                                  const SamplingParams& sampling);
+  bool searches(const Spot& spot, const Generator& generator) const;
   void launch_main(PerDocument* state, const PendingPtr& pending,
                    const std::shared_ptr<Generator>& generator);
   void launch_sampled(const PendingPtr& pending, const std::shared_ptr<Generator>& generator,

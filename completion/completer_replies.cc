@@ -139,7 +139,9 @@ void CompleterCore::on_timeout(CompletionId id) {
     const PendingPtr pending = std::move(state.pending);
     state.pending = nullptr;
     if (pending->main != nullptr) {
-      take_candidate(pending, *pending->main, TextEnd::kTruncated);
+      const bool complete = pending->main->settle_choice();
+      take_candidate(pending, *pending->main,
+                     complete ? pending->main->text_end() : TextEnd::kTruncated);
       if (state.flight == pending->main) state.flight = nullptr;
       pending->main->cancel();
       pending->main = nullptr;
@@ -259,10 +261,11 @@ void CompleterCore::finish(const PendingPtr& pending, Result<CompletionResult> r
   if (result.ok()) {
     const GenerationStats& stats = report.stats;
     spdlog::info(
-        "completion {}: {} {}, {} cached + {} prefilled + {} decoded tokens, gather {:.1f} ms, "
-        "first text {:.1f} ms, total {:.1f} ms",
+        "completion {}: {} {}, {} cached + {} prefilled + {} decoded + {} scored tokens, gather "
+        "{:.1f} ms, first text {:.1f} ms, total {:.1f} ms",
         pending->id, report.source, report.outcome, stats.cached_tokens, stats.prefilled_tokens,
-        stats.decoded_tokens, report.gather_ms, report.first_text_ms, report.total_ms);
+        stats.decoded_tokens, stats.scored_tokens, report.gather_ms, report.first_text_ms,
+        report.total_ms);
     result->report = report;
   } else {
     spdlog::info("completion {}: {} ({}) after {:.1f} ms", pending->id,

@@ -382,6 +382,18 @@ Prompt render_prompt(const FimFormat& format, const PromptParts& parts) {
   return layout.take();
 }
 
+Prompt render_reading(const FimFormat& format, const PromptParts& parts, std::string text) {
+  if (format.order == FimOrder::kSuffixPrefixMiddle) return {};
+  Layout layout;
+  layout.control(format.begin);
+  add_snippets(format, parts, &layout);
+  add_prefix(format, parts, &layout);
+  Prompt prompt = layout.take();
+  prompt.push_back(
+      text_segment(std::move(text)));  // apart from the prefix, whose tokens are shared
+  return prompt;
+}
+
 bool ends_in_text(const Prompt& prompt) {
   return !prompt.empty() && prompt.back().kind == PromptSegment::Kind::kText;
 }

@@ -75,6 +75,10 @@ std::vector<std::string_view> fim_families();
 /// or a control token if nothing has been typed on the line.
 Prompt render_prompt(const FimFormat& format, const PromptParts& parts);
 
+/// What stands before the cursor and then `text`, to be read from left to right: it begins with the
+/// same tokens as render_prompt() up to the suffix. Empty where the suffix comes first.
+Prompt render_reading(const FimFormat& format, const PromptParts& parts, std::string text);
+
 /// Whether `prompt` ends in text, so that token healing applies.
 bool ends_in_text(const Prompt& prompt);
 

@@ -245,6 +245,17 @@ std::optional<Stop> find_stop(std::string_view text, const CursorContext& contex
   return find(text, context, mode, false);
 }
 
+TextVerdict line_verdict(std::string_view text, bool ended, const CursorContext& context) {
+  using Kind = TextVerdict::Kind;
+  const std::optional<Stop> stop = find(text, context, LineMode::kSingle, ended);
+  if (!stop && !ended) return {};
+  const size_t length = stop ? std::min(stop->length, text.size()) : text.size();
+  const bool says_nothing = is_blank(text.substr(0, length));
+  const bool on_empty_line = is_blank(context.typed) && context.rest_is_blank();
+  if (says_nothing && (on_empty_line || stop)) return {Kind::kRejected, 0};
+  return {Kind::kComplete, length};
+}
+
 StopWatch::StopWatch(DocumentPtr document, size_t cursor, CursorContext context, LineMode mode)
     : context_(std::move(context)), mode_(mode) {
   if (mode_ != LineMode::kSingle) continuation_.emplace(std::move(document), cursor, cursor);

@@ -10,6 +10,7 @@
 
 #include "completion/cursor_context.h"
 #include "completion/line_mode.h"
+#include "engine/generator.h"
 
 namespace fimd {
 
@@ -33,6 +34,10 @@ inline constexpr size_t kMaxLines = 24;
 ///   "repetition"          goes round in circles
 ///   "line limit"
 std::optional<Stop> find_stop(std::string_view text, const CursorContext& context, LineMode mode);
+
+/// The same for the texts of a beam search of one line. Texts that say nothing at all are rejected
+/// on an empty line, where somebody wants one; elsewhere that may be right.
+TextVerdict line_verdict(std::string_view text, bool ended, const CursorContext& context);
 
 /// The offset of the first closing bracket in `text` that must not be there: everything it could
 /// close is closed by the text after the cursor. Brackets that stand right after the cursor on its

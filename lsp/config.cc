@@ -380,6 +380,7 @@ CompletionOptions Config::completion_options() const {
   options.prefill_on_change = flag("completion.prefill_on_change");
   options.typing_through = flag("completion.typing_through");
   options.min_mean_logprob = number("completion.min_mean_logprob");
+  options.beam_width = count("completion.beam_width");
   options.timeout_ms = count("completion.timeout_ms");
   options.exclude = list("completion.exclude");
   return options;

@@ -57,6 +57,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      "Answer text typed as suggested without asking the model again."},
     {"completion.min_mean_logprob", kNumber, "-1.2", -100, 0, "",
      "Suggest nothing unasked whose tokens are less likely on average (natural logarithm)."},
+    {"completion.beam_width", kInt, "4", 1, 16, "",
+     "Texts that are weighed against each other for a line, if the model is quick. 1: none."},
     {"completion.timeout_ms", kInt, "5000", 50, 600000, "",
      "Answer with what is there after that long."},
     {"completion.exclude", kList, "[]", 0, 0, "",

@@ -95,6 +95,7 @@ class ScriptedGenerator : public Generator {
   size_t count_tokens(std::string_view text) const override { return (text.size() + 3) / 4; }
   EngineStatus status() const override {
     EngineStatus status;
+    status.prompt_ms_per_token = prompt_ms_per_token;
     for (const Call& call : calls) status.active_requests += call.done ? 0 : 1;
     return status;
   }
@@ -130,6 +131,7 @@ class ScriptedGenerator : public Generator {
   size_t last() const { return generations().back(); }
 
   std::vector<Call> calls;
+  double prompt_ms_per_token = 0;
 
  private:
   void finish(size_t index, Result<GenerationStats> result) {

@@ -50,7 +50,7 @@ TEST_CASE("a trace types the file's lines and counts what requests cost") {
   CHECK(report->cold.computed_tokens + report->cold.cached_tokens == report->cold.prompt_tokens);
   for (const TypingSample& sample : report->samples) {
     CHECK(sample.source == "model");
-    CHECK(sample.decoded_tokens <= 8);
+    CHECK(sample.decoded_tokens <= 16);  // a search may repeat what healing took back byte by byte
     CHECK(sample.reply_ms > 0);
     if (sample.new_line) continue;
     // Typing on a line computes only what was typed and what healing takes back.
