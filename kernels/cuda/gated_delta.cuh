@@ -26,7 +26,7 @@ struct Arguments {
 inline constexpr int kChunkedRows = 16;
 
 __host__ __device__ inline bool chunks_exist(const DeltaShape& shape) {
-  return shape.k_dim == 64 || shape.k_dim == 128;
+  return (shape.k_dim == 64 || shape.k_dim == 128) && shape.v_dim % 16 == 0;
 }
 /// Which form computes a sequence; nothing else decides it, so neighbours never change a result.
 __host__ __device__ inline bool by_chunks(const DeltaShape& shape, int n_rows, int n_saves) {

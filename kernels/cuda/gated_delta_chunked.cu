@@ -19,11 +19,11 @@
 // (|k| <= 1, beta <= 1), so halves hold them and D; V and S are scaled by a power of two for their
 // range.
 //
-// Cost of a chunk of 64 tokens x 64 columns, k_dim 128: 304 K multiply-adds of A, P and 1.9 M of
-// the rest, 232 + 72 mma for each pair of warps; 58 KB of operands are read from shared memory by
-// each of the four warps, 0.3 MB with what prepares them, 2.3 K cycles at 128 bytes a cycle: this
-// bounds it. 48 heads of 128 columns are 96 CTAs: 4096 tokens take at least 64 x 1.3 us = 85 us; u
-// and out are 268 MB, 90 us at 3 TB/s.
+// Cost of a chunk of 64 tokens x 64 columns, k_dim 128: 0.7 M multiply-adds of A and P and 1.9 M of
+// the rest, 80 and 232 mma for a warp of each team; operands of 160 and 232 KB come from shared
+// memory, 3.2 K cycles at 128 bytes a cycle. 48 heads of 128 columns are 96 CTAs: 4096 tokens take
+// at least 64 x 1.8 us = 120 us so; u and out are 268 MB, 90 us at 3 TB/s. What it takes beyond that
+// is latency: two warps to a scheduler, each with long chains of dependent products.
 #include "kernels/cuda/gated_delta.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/tensor_core.cuh"
@@ -116,13 +116,12 @@ __device__ __forceinline__ float2 pair_at(const char* stage, uint32_t array, int
   return *reinterpret_cast<const float2*>(stage + array + token * 4);
 }
 
-/// Where the float32 diagonal block of A waits for its inversion: in blocks above the diagonal of A
-/// and P, which nothing else uses; blocks that one warp inverts lie in different banks.
-__device__ __forceinline__ uint32_t waiting_place(uint32_t stage_a, uint32_t stage_p, int block,
-                                                  int row, int piece) {
-  const int first_piece = block % 2 == 0 ? 2 : 4;
-  return (block < 2 ? stage_a : stage_p) +
-         Square::offset(block % 2 * 16 + row, first_piece + piece);
+/// Where the float32 diagonal block of A waits for its inversion, in bytes from A's beginning: in
+/// two of the blocks above the diagonals of A and P, which nothing else uses. A row is pieces 4 to
+/// 7 of a row of the squares.
+__device__ __forceinline__ uint32_t waiting_place(int block) {
+  return (block < 2 ? 0 : Square::kBytes) +
+         static_cast<uint32_t>(block % 2) * 16 * Square::kRowBytes;
 }
 
 /// The team that prepares chunks: 4 warps, two for A and two for P. Rows behind a chunk's end
@@ -223,28 +222,22 @@ class Preparer {
     put(S::kStrength, strength_);
   }
 
-  /// A, P and the inverses, from the stage's q, k and gates.
+  /// A, P and the inverses, from the stage's q, k and gates. Warps 0 and 1 have rows 3 and 0 of
+  /// blocks, warps 2 and 3 rows 2 and 1; the first of them of A, the second of P. A loop, as code
+  /// that does not stay in the instruction cache is what it would wait for.
   __device__ __forceinline__ void prepare(char* stage) {
-    switch (thread_ / 32) {
-      case 0:
-        rows_of_blocks<3, false>(stage);
-        rows_of_blocks<0, false>(stage);
-        break;
-      case 1:
-        rows_of_blocks<3, true>(stage);
-        rows_of_blocks<0, true>(stage);
-        return;
-      case 2:
-        rows_of_blocks<2, false>(stage);
-        rows_of_blocks<1, false>(stage);
-        break;
-      default:
-        rows_of_blocks<2, true>(stage);
-        rows_of_blocks<1, true>(stage);
-        return;
+    const int warp = thread_ / 32;
+    const bool is_p = warp % 2 != 0;
+    const int long_row = warp < 2 ? 3 : 2;
+#pragma unroll 1
+    for (int i = 0; i < 5; ++i) {
+      const bool is_long = i <= long_row;
+      multiply_block(stage, is_p, is_long ? long_row : 3 - long_row,
+                     is_long ? i : i - long_row - 1);
     }
+    if (is_p) return;
     __syncwarp();
-    invert(stage, thread_ < 32 ? 3 : 2, thread_ < 32 ? 0 : 1);
+    invert(stage, long_row, 3 - long_row);
   }
 
  private:
@@ -252,50 +245,52 @@ class Preparer {
     return make_uint2(pack_halves(x.x, x.y), pack_halves(x.z, x.w));
   }
 
-  /// Row kRow of 16 x 16 blocks of A or P, up to the diagonal.
-  template <int kRow, bool kIsP>
-  __device__ __forceinline__ void rows_of_blocks(char* stage) {
+  /// The block of 16 x 16 in these row and column of blocks of A or P.
+  __device__ __forceinline__ void multiply_block(char* stage, bool is_p, int block_row,
+                                                 int block_column) {
     const int lane = thread_ % 32;
-    const uint32_t a_from = shared_address(stage) + (kIsP ? S::kQueries : S::kKeys) +
-                            T::offset(16 * kRow + (lane & 15), lane >> 4);
-    const uint32_t b_from = shared_address(stage) + S::kKeys +
-                            T::offset((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
-    float sums[2 * (kRow + 1)][4] = {};
+    const uint32_t base = shared_address(stage);
+    const uint32_t a_from = base + (is_p ? S::kQueries : S::kKeys) +
+                            T::offset(lane & 15, lane >> 4) + 16 * block_row * T::kRowBytes;
+    const uint32_t b_from = base + S::kKeys +
+                            T::offset((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1) +
+                            16 * block_column * T::kRowBytes;
+    float sums[2][2][4] = {};  // two chains for each half of the columns
 #pragma unroll
     for (int step = 0; step < K_DIM / 16; ++step) {
       uint32_t a[4];
+      uint32_t b[4];
       load_matrices(a, T::step(a_from, step));
-#pragma unroll
-      for (int block = 0; block <= kRow; ++block) {
-        uint32_t b[4];
-        load_matrices(b, T::step(b_from, step) + 16 * block * T::kRowBytes);
-        multiply_add(sums[2 * block], a, b[0], b[1]);
-        multiply_add(sums[2 * block + 1], a, b[2], b[3]);
-      }
+      load_matrices(b, T::step(b_from, step));
+      multiply_add(sums[step % 2][0], a, b[0], b[1]);
+      multiply_add(sums[step % 2][1], a, b[2], b[3]);
     }
     const auto* sum = reinterpret_cast<const float*>(stage + S::kSum);
     const auto* strength = reinterpret_cast<const float*>(stage + S::kStrength);
-    const int row = 16 * kRow + lane / 4;  // and the row 8 below
-    const float own[2] = {sum[row], sum[row + 8]};
-    const float factor[2] = {kIsP ? 1.0F : -strength[row], kIsP ? 1.0F : -strength[row + 8]};
+    const bool diagonal = block_row == block_column;
+    char* const square = stage + (is_p ? S::kP : S::kA);
 #pragma unroll
-    for (int tile = 0; tile < 2 * (kRow + 1); ++tile) {
-      const int j = 8 * tile + lane % 4 * 2;
-      const float2 other = pair_at(stage, S::kSum, j);
+    for (int h = 0; h < 2; ++h) {
+      const int row = lane / 4 + 8 * h;
+      const int i = 16 * block_row + row;
+      const float own = sum[i];
+      const float factor = is_p ? 1.0F : -strength[i];
+      // Columns from here on are 0: in blocks below the diagonal there are none.
+      const int end = diagonal ? row + (is_p ? 1 : 0) : 16;
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int i = row + 8 * h;
-        float x = sums[tile][2 * h] * factor[h] * exp2_fast(own[h] - other.x);
-        float y = sums[tile][2 * h + 1] * factor[h] * exp2_fast(own[h] - other.y);
-        if (tile / 2 == kRow) {
-          x = j < i || (kIsP && j == i) ? x : 0.0F;
-          y = j + 1 < i || (kIsP && j + 1 == i) ? y : 0.0F;
-        }
-        if (!kIsP && tile / 2 == kRow) {
-          const uint32_t at = waiting_place(S::kA, S::kP, kRow, i % 16, (j % 16) / 4);
-          *reinterpret_cast<float2*>(stage + at + j % 4 * 4) = make_float2(x, y);
+      for (int tile = 0; tile < 2; ++tile) {
+        const int column = 8 * tile + lane % 4 * 2;
+        const int j = 16 * block_column + column;
+        const float2 other = pair_at(stage, S::kSum, j);
+        float x = sums[0][tile][2 * h] + sums[1][tile][2 * h];
+        float y = sums[0][tile][2 * h + 1] + sums[1][tile][2 * h + 1];
+        x = column < end ? x * factor * exp2_fast(own - other.x) : 0.0F;
+        y = column + 1 < end ? y * factor * exp2_fast(own - other.y) : 0.0F;
+        if (diagonal && !is_p) {
+          const uint32_t at = waiting_place(block_row) + Square::offset(row, 4 + column / 4);
+          *reinterpret_cast<float2*>(square + at + column % 4 * 4) = make_float2(x, y);
         } else {
-          put_pair(stage + (kIsP ? S::kP : S::kA), i, j, x, y);
+          put_pair(square, i, j, x, y);
         }
       }
     }
@@ -312,14 +307,14 @@ class Preparer {
     const int lane = thread_ % 32;
     const int block = lane < 16 ? first : second;
     const int column = lane % 16;
+    const char* const waiting = stage + S::kA + waiting_place(block);
     float t[16];
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
       t[i] = i == column ? 1.0F : 0.0F;
 #pragma unroll
       for (int piece = 0; piece < (i + 3) / 4; ++piece) {
-        const float4 a =
-            *reinterpret_cast<const float4*>(stage + waiting_place(S::kA, S::kP, block, i, piece));
+        const float4 a = *reinterpret_cast<const float4*>(waiting + Square::offset(i, 4 + piece));
         t[i] += a.x * t[4 * piece];
         if (4 * piece + 1 < i) t[i] += a.y * t[4 * piece + 1];
         if (4 * piece + 2 < i) t[i] += a.z * t[4 * piece + 2];
@@ -363,43 +358,41 @@ class Walker {
   using T = Tile<K_DIM>;
   static constexpr int kStateTiles = K_DIM / 8;
 
-  /// column: of the warp's first within the head.
+  /// column: of the warp's first within the head; beyond v_dim, the warp repeats the last 16.
   __device__ Walker(const Arguments& args, const Sequence& sequence, int head, int column, int lane)
       : lane_(lane),
         v_dim_(args.shape.v_dim),
         channels_(static_cast<int>(args.shape.channels())),
         values_(static_cast<int>(args.shape.values())),
-        state_at_((int64_t{head} * K_DIM + lane % 4 * 2) * v_dim_) {
+        live_(column < v_dim_) {
     const int64_t row = sequence.row_begin;
-    const int64_t in_row = int64_t{head} * v_dim_;
+    const int own = min(column, v_dim_ - 16) + lane / 4;
+    const int64_t in_row = int64_t{head} * v_dim_ + own;
+    state_at_ = (int64_t{head} * K_DIM + lane % 4 * 2) * v_dim_ + own;
     v_from_ = args.u + row * channels_ + 2 * args.shape.keys() + in_row;
     out_ = args.out + row * values_ + in_row;
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int own = column + lane / 4 + 8 * h;
-      live_[h] = own < v_dim_;
-      column_[h] = live_[h] ? own : 0;
-    }
   }
 
   __device__ __forceinline__ void load_state(const float* state) {
-    const float* from = state + state_at_;
 #pragma unroll
     for (int tile = 0; tile < kStateTiles; ++tile) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        s_[tile][c] = from[(8 * tile + c % 2) * v_dim_ + column_[c / 2]];
+      for (int e = 0; e < 2; ++e) {
+        const float* from = state + state_at_ + (8 * tile + e) * v_dim_;
+        s_[tile][e] = from[0];
+        s_[tile][e + 2] = from[8];
       }
     }
   }
   __device__ __forceinline__ void store_state(float* state) const {
-    float* to = state + state_at_;
+    if (!live_) return;
 #pragma unroll
     for (int tile = 0; tile < kStateTiles; ++tile) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        float* const at = to + (8 * tile + c % 2) * v_dim_ + column_[c / 2];
-        if (live_[c / 2]) *at = s_[tile][c] * unscale_;
+      for (int e = 0; e < 2; ++e) {
+        float* to = state + state_at_ + (8 * tile + e) * v_dim_;
+        to[0] = s_[tile][e] * unscale_;
+        to[8] = s_[tile][e + 2] * unscale_;
       }
     }
   }
@@ -407,12 +400,14 @@ class Walker {
   /// Starts reading a chunk's values.
   __device__ __forceinline__ void fetch(const Chunks& chunk) {
     const int last = chunk.count() - 1;
-    const float* from = v_from_ + int64_t{chunk.begin()} * channels_;
+    const float* values = v_from_ + int64_t{chunk.begin()} * channels_;
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        v_[tile][c] = from[min(token_of(tile) + c % 2, last) * channels_ + column_[c / 2]];
+      for (int e = 0; e < 2; ++e) {
+        const float* from = values + min(token_of(tile) + e, last) * channels_;
+        v_[tile][e] = from[0];
+        v_[tile][e + 2] = from[8];
       }
     }
   }
@@ -566,14 +561,17 @@ class Walker {
   }
 
   __device__ __forceinline__ void store_out(int begin, int count) const {
-    float* to = out_ + int64_t{begin} * values_;
+    float* outs = out_ + int64_t{begin} * values_;
+    const int end = live_ ? count : 0;
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int token = token_of(tile) + c % 2;
-        float* const at = to + token * values_ + column_[c / 2];
-        if (token < count && live_[c / 2]) *at = o_[tile][c] * unscale_;
+      for (int e = 0; e < 2; ++e) {
+        float* to = outs + (token_of(tile) + e) * values_;
+        if (token_of(tile) + e < end) {
+          to[0] = o_[tile][e] * unscale_;
+          to[8] = o_[tile][e + 2] * unscale_;
+        }
       }
     }
   }
@@ -582,11 +580,11 @@ class Walker {
   int v_dim_;
   int channels_;
   int values_;
-  int64_t state_at_;     // of this lane's first row
-  const float* v_from_;  // the head's values of the sequence's first row
+  bool live_;
+  // This lane has two columns, 8 apart; of the first:
+  int64_t state_at_;
+  const float* v_from_;  // in the sequence's first row
   float* out_;
-  bool live_[2];
-  int column_[2];     // where there is no such column, the first
   int exponent_ = 0;  // of the scale
   float scale_ = 1;   // of s_, d_ and o_
   float unscale_ = 1;
@@ -612,21 +610,25 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (thread >= kTeam) {
     Preparer<K_DIM> preparer(args, sequence, head, thread - kTeam);
     Chunks chunk(args, sequence, own);
-    preparer.fetch(chunk);
-    preparer.gate();
-    int index = 0;
-    for (; !chunk.done(); ++index) {
+    int index = -1;  // of the chunk in the stage; the next is being fetched
+    for (;; ++index) {
       if (index >= kStages) named_barrier_sync<kThreads>(kEmpty + index % kStages);
-      preparer.unload(stage_of(index));
-      named_barrier_sync<kTeam>(kPreparing);
-      chunk.advance();
-      if (!chunk.done()) preparer.fetch(chunk);
-      preparer.prepare(stage_of(index));
-      named_barrier_arrive<kThreads>(kFull + index % kStages);
-      if (!chunk.done()) preparer.gate();
+      if (index >= 0) {
+        preparer.unload(stage_of(index));
+        named_barrier_sync<kTeam>(kPreparing);
+        chunk.advance();
+      }
+      const bool more = !chunk.done();
+      if (more) preparer.fetch(chunk);
+      if (index >= 0) {
+        preparer.prepare(stage_of(index));
+        named_barrier_arrive<kThreads>(kFull + index % kStages);
+      }
+      if (!more) break;
+      preparer.gate();
     }
     // The walkers' last arrivals.
-    for (int stage = 0; stage < min(index, kStages); ++stage) {
+    for (int stage = 0; stage < min(index + 1, kStages); ++stage) {
       named_barrier_sync<kThreads>(kEmpty + stage);
     }
     return;
@@ -637,22 +639,28 @@ __global__ void __launch_bounds__(kThreads, 1)
   float* state = args.state.slots + own.slot * args.state.stride;
   walker.load_state(state);
   Chunks chunk(args, sequence, own);
-  walker.fetch(chunk);
-  for (int index = 0; !chunk.done(); ++index) {
+  for (int index = -1;; ++index) {
     const int begin = chunk.begin();
     const int count = chunk.count();
     int save = chunk.save();
-    named_barrier_sync<kThreads>(kFull + index % kStages);
-    walker.begin_chunk(stage_of(index));
-    chunk.advance();
-    if (!chunk.done()) walker.fetch(chunk);
+    if (index >= 0) {
+      named_barrier_sync<kThreads>(kFull + index % kStages);
+      walker.begin_chunk(stage_of(index));
+      chunk.advance();
+    }
+    const bool more = !chunk.done();
+    if (more) walker.fetch(chunk);
+    if (index < 0) continue;
     walker.finish_chunk(stage_of(index), begin, count);
     named_barrier_arrive<kThreads>(kEmpty + index % kStages);
-    for (; save < chunk.save(); ++save) {
-      walker.store_state(args.state.checkpoints + args.saves[save].checkpoint * args.state.stride);
+    // The states that saves ask for, and the last.
+    for (; save < chunk.save() + (more ? 0 : 1); ++save) {
+      walker.store_state(save < chunk.save() ? args.state.checkpoints +
+                                                   args.saves[save].checkpoint * args.state.stride
+                                             : state);
     }
+    if (!more) return;
   }
-  walker.store_state(state);
 }
 
 template <int K_DIM>
