@@ -18,6 +18,7 @@ Json to_json(const CompletionReport& report) {
           {"cachedTokens", stats.cached_tokens},
           {"computedTokens", stats.prefilled_tokens},
           {"decodedTokens", stats.decoded_tokens},
+          {"scoredTokens", stats.scored_tokens},
           {"gatherMs", report.gather_ms},
           {"queueMs", stats.queue_ms},
           {"tokenizeMs", stats.tokenize_ms},

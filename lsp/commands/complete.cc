@@ -97,9 +97,11 @@ void print_explanation(const Json& explanation) {
 void print_cost(const Json& report) {
   std::printf("source %s, outcome %s\n", string_member(report, "source").c_str(),
               string_member(report, "outcome").c_str());
-  std::printf("prompt %.0f tokens: %.0f cached, %.0f computed; %.0f generated\n",
-              number(report, "promptTokens"), number(report, "cachedTokens"),
-              number(report, "computedTokens"), number(report, "decodedTokens"));
+  std::printf(
+      "prompt %.0f tokens: %.0f cached, %.0f computed; %.0f generated, %.0f read to choose\n",
+      number(report, "promptTokens"), number(report, "cachedTokens"),
+      number(report, "computedTokens"), number(report, "decodedTokens"),
+      number(report, "scoredTokens"));
   std::printf(
       "gather %.1f ms, queue %.1f, tokenize %.1f, prefill %.1f, first text %.1f, total %.1f\n",
       number(report, "gatherMs"), number(report, "queueMs"), number(report, "tokenizeMs"),
