@@ -43,7 +43,8 @@ template <class C>
 void launch_clusters(const KernelArgs& args, dim3 grid, cudaStream_t stream) {
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = dependent_launch_wanted() ? 1 : 0;
+  attributes[0].val.programmaticStreamSerializationAllowed =
+      waits_by_itself(reinterpret_cast<const void*>(attention_kernel<C>)) ? 1 : 0;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim.x = static_cast<unsigned>(args.cluster);
   attributes[1].val.clusterDim.y = 1;

@@ -51,7 +51,8 @@ bool launch_config(StepArgs& args, cudaStream_t stream) {
 
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = dependent_launch_wanted() ? 1 : 0;
+  attributes[0].val.programmaticStreamSerializationAllowed =
+      waits_by_itself(reinterpret_cast<const void*>(step_kernel<C>)) ? 1 : 0;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim.x = static_cast<unsigned>(args.base.n_splits);
   attributes[1].val.clusterDim.y = 1;

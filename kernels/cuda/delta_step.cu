@@ -268,7 +268,8 @@ void delta_step(const DeltaStep& step, int n_sequences, cudaStream_t stream) {
   const auto cluster = static_cast<unsigned>(2 * (step.shape.n_v_heads / step.shape.n_k_heads));
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = dependent_launch_wanted() ? 1 : 0;
+  attributes[0].val.programmaticStreamSerializationAllowed =
+      waits_by_itself(reinterpret_cast<const void*>(delta_step_kernel)) ? 1 : 0;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim.x = cluster;
   attributes[1].val.clusterDim.y = 1;

@@ -1,8 +1,6 @@
-// How every kernel of ours is launched: where the GPU has it (sm_90 and newer) and
-// FIMD_CUDA_DEPENDENT_LAUNCH=1 is in the environment, with programmatic dependent launch, so that a
-// kernel's blocks start, and fetch what no earlier kernel writes (weights), while the kernel before
-// it still runs. Not the default: whole models were wrong on an H200 for a reason not yet found,
-// and an order of launches is one of the suspects. The products' own tests passed with it.
+// How every kernel of ours is launched: where the GPU has it (sm_90 and newer), with programmatic
+// dependent launch, so that a kernel's blocks start, and fetch what no earlier kernel writes
+// (weights), while the kernel before it still runs.
 //
 // The rule, for every kernel launched with launch(): call pdl_wait() in every thread (or exit)
 // before the first read or write of memory that other kernels touch. It returns when all kernels
@@ -19,8 +17,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <utility>
 
 namespace fimd::cuda {
@@ -32,12 +28,11 @@ __device__ __forceinline__ void pdl_wait() {
 #endif
 }
 
-inline bool dependent_launch_wanted() {
-  static const bool wanted = [] {
-    const char* value = std::getenv("FIMD_CUDA_DEPENDENT_LAUNCH");
-    return value != nullptr && std::strcmp(value, "1") == 0;
-  }();
-  return wanted;
+/// Whether the kernel may be launched so: by the code that was loaded, not the device, for code
+/// made for sm_80 does not wait.
+inline bool waits_by_itself(const void* kernel) {
+  cudaFuncAttributes loaded = {};
+  return cudaFuncGetAttributes(&loaded, kernel) == cudaSuccess && loaded.ptxVersion >= 90;
 }
 
 /// Enqueues kernel<<<grid, block, shared_bytes, stream>>>(args...). Raises the kernel's limit of
@@ -63,7 +58,7 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = loaded.ptxVersion >= 90 && dependent_launch_wanted() ? 1 : 0;
+  config.numAttrs = loaded.ptxVersion >= 90 ? 1 : 0;
   static_cast<void>(cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...));
 }
 

@@ -1,8 +1,9 @@
-// matmul(): one launch for the quantised tasks and one for the BF16 ones.
+// matmul(): one launch for the quantised tasks and one for the BF16 ones; matmul_chain().
 #include "kernels/cuda/matmul.cuh"
 
 #include <algorithm>
 
+#include "kernels/cuda/matmul_chain.h"
 #include "kernels/cuda/ops.h"
 
 namespace fimd::cuda {
@@ -98,87 +99,164 @@ void launch_matmul(const MatmulParams& p, int weight_bytes, cudaStream_t stream)
   return launch_matmul<Weights, 8, 8>(p, weight_bytes, stream);
 }
 
-// What the caller's x is: quantised, or floats to quantise.
-struct Input {
-  const Activations* quantized;
-  const FloatInput* floats;
-  int64_t cols() const { return quantized != nullptr ? quantized->cols : floats->cols; }
-};
-
-void launch_tasks(std::span<const MatmulTask> tasks, const Input& x, int n_rows,
-                  const Activations* swiglu, cudaStream_t stream) {
-  if (n_rows <= 0 || n_rows > (x.floats != nullptr ? kMaxFloatRows : kMaxMatmulRows)) return;
+/// Tasks of one kind, by the kernel for any rows and any GPU.
+void launch_tasks(const MatmulStep& step, int n_rows, bool bf16, cudaStream_t stream) {
   const RowGroups groups = row_groups(n_rows);
-  for (const bool bf16 : {false, true}) {
-    MatmulParams p = {};
-    int n = 0;
-    int weight_bytes = bf16 ? kTileRows * kBf16SlotStride : 0;
-    for (const MatmulTask& task : tasks) {
-      if ((task.w.type == DType::kBF16) != bf16 || task.w.rows <= 0) continue;
-      if (n == kMaxMatmulTasks) break;
-      TaskParams& out = p.tasks[n++];
-      out = {static_cast<const uint8_t*>(task.w.data),
-             task.bias,
-             task.y,
-             task.y_stride,
-             task.w.rows,
-             p.row_tiles,
-             p.row_tiles,
-             task.w.type,
-             task.accumulate};
-      out.row_tile_end += static_cast<int>(divide_up(task.w.rows, kTileRows));
-      p.row_tiles = out.row_tile_end;
-      weight_bytes = std::max(weight_bytes, tile_bytes(task.w.type));
-    }
-    if (n == 0) continue;
-    p.cols = static_cast<int>(x.cols());
-    p.n_rows = n_rows;
-    p.groups = groups.count;
-    p.k_tiles = static_cast<int>(divide_up(x.cols(), bf16 ? kBf16TileCols : kTileCols));
-    p.group_bytes = bf16 ? bf16_group_bytes(groups.rows) : q8_group_bytes(groups.rows);
-    p.x_place = XPlace::kGlobal;
-    if (x.floats != nullptr) {
-      p.x_place = XPlace::kFloats;
-      p.floats = *x.floats;
-    } else {
-      p.x = static_cast<const uint8_t*>(bf16 ? x.quantized->bf16 : x.quantized->q8);
-    }
-    if (swiglu != nullptr) {
-      p.swiglu = true;
-      p.out = {*swiglu, groups};
-    }
-    if (bf16) {
-      launch_matmul<Bf16Weights>(p, weight_bytes, stream);
-    } else {
-      launch_matmul<TiledWeights>(p, weight_bytes, stream);
-    }
+  MatmulParams p = {};
+  int n = 0;
+  int weight_bytes = bf16 ? kTileRows * kBf16SlotStride : 0;
+  for (const MatmulTask& task : step.tasks) {
+    if (task.w.data == nullptr) break;
+    TaskParams& out = p.tasks[n++];
+    out = {static_cast<const uint8_t*>(task.w.data),
+           task.bias,
+           task.y,
+           task.y_stride,
+           task.w.rows,
+           p.row_tiles,
+           p.row_tiles,
+           task.w.type,
+           task.accumulate};
+    out.row_tile_end += static_cast<int>(divide_up(task.w.rows, kTileRows));
+    p.row_tiles = out.row_tile_end;
+    weight_bytes = std::max(weight_bytes, tile_bytes(task.w.type));
+  }
+  if (n == 0) return;
+  const bool floats = step.floats.x != nullptr;
+  const int64_t cols = floats ? step.floats.cols : step.x.cols;
+  p.cols = static_cast<int>(cols);
+  p.n_rows = n_rows;
+  p.groups = groups.count;
+  p.k_tiles = static_cast<int>(divide_up(cols, bf16 ? kBf16TileCols : kTileCols));
+  p.group_bytes = bf16 ? bf16_group_bytes(groups.rows) : q8_group_bytes(groups.rows);
+  p.x_place = floats ? XPlace::kFloats : XPlace::kGlobal;
+  p.floats = step.floats;
+  p.x = static_cast<const uint8_t*>(bf16 ? step.x.bf16 : step.x.q8);
+  p.swiglu = step.swiglu;
+  p.out = {step.out, groups};
+  if (bf16) {
+    launch_matmul<Bf16Weights>(p, weight_bytes, stream);
+  } else {
+    launch_matmul<TiledWeights>(p, weight_bytes, stream);
   }
 }
 
-void launch_swiglu(const Matrix& gate, const Matrix& up, const Input& x, int n_rows,
-                   const Activations& out, cudaStream_t stream) {
-  const MatmulTask tasks[2] = {{.w = gate}, {.w = up}};
-  launch_tasks(tasks, x, n_rows, &out, stream);
+/// The step's tasks of one kind.
+MatmulStep part_of(const MatmulStep& step, bool bf16) {
+  MatmulStep part = step;
+  MatmulTask* end = std::remove_if(
+      part.tasks, part.tasks + kMaxMatmulTasks,
+      [&](const MatmulTask& task) { return task.w.data == nullptr || is_bf16(task) != bf16; });
+  std::fill(end, part.tasks + kMaxMatmulTasks, MatmulTask{});
+  return part;
+}
+
+/// One product, in a launch for each kind of weights.
+void launch_step(const MatmulStep& step, int n_rows, cudaStream_t stream) {
+  const bool floats = step.floats.x != nullptr;
+  if (n_rows <= 0 || n_rows > (floats ? kMaxFloatRows : kMaxMatmulRows)) return;
+  const bool few = n_rows <= kMaxChainRows && chains_here();
+  for (const bool bf16 : {false, true}) {
+    const MatmulStep part = part_of(step, bf16);
+    if (part.tasks[0].w.data == nullptr) continue;
+    if (few && launch_chain({&part, 1}, n_rows, bf16, nullptr, stream)) continue;
+    launch_tasks(part, n_rows, bf16, stream);
+  }
+}
+
+MatmulStep step_of(std::span<const MatmulTask> tasks, const FloatInput& floats,
+                   const Activations& x) {
+  MatmulStep step = {.floats = floats, .x = x};
+  std::copy_n(tasks.begin(), std::min<size_t>(tasks.size(), kMaxMatmulTasks), step.tasks);
+  return step;
 }
 
 }  // namespace
 
+bool of_one_kind(const MatmulStep& step, bool bf16) {
+  return std::all_of(step.tasks, step.tasks + kMaxMatmulTasks, [&](const MatmulTask& task) {
+    return task.w.data == nullptr || is_bf16(task) == bf16;
+  });
+}
+
 void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
             cudaStream_t stream) {
-  launch_tasks(tasks, {&x, nullptr}, n_rows, nullptr, stream);
+  launch_step(step_of(tasks, {}, x), n_rows, stream);
 }
 void matmul(std::span<const MatmulTask> tasks, const FloatInput& x, int n_rows,
             cudaStream_t stream) {
-  launch_tasks(tasks, {nullptr, &x}, n_rows, nullptr, stream);
+  launch_step(step_of(tasks, x, {}), n_rows, stream);
 }
 
 void matmul_swiglu(const Matrix& gate, const Matrix& up, const Activations& x, int n_rows,
                    const Activations& out, cudaStream_t stream) {
-  launch_swiglu(gate, up, {&x, nullptr}, n_rows, out, stream);
+  launch_step({.tasks = {{.w = gate}, {.w = up}}, .x = x, .swiglu = true, .out = out}, n_rows,
+              stream);
 }
 void matmul_swiglu(const Matrix& gate, const Matrix& up, const FloatInput& x, int n_rows,
                    const Activations& out, cudaStream_t stream) {
-  launch_swiglu(gate, up, {nullptr, &x}, n_rows, out, stream);
+  launch_step({.tasks = {{.w = gate}, {.w = up}}, .floats = x, .swiglu = true, .out = out}, n_rows,
+              stream);
+}
+
+namespace {
+
+/// One step, however many rows and kinds it has.
+void launch_alone(MatmulStep step, int n_rows, cudaStream_t stream) {
+  if (step.floats.x != nullptr && n_rows > kMaxFloatRows) {
+    const FloatInput& in = step.floats;
+    if (in.norm != nullptr) {
+      rms_norm_quantize(in.x, in.norm, in.eps, n_rows, step.x, stream);
+    } else {
+      quantize(in.x, n_rows, step.x, stream);
+    }
+    step.floats = {};
+  }
+  const bool mixed = step.swiglu && !of_one_kind(step, false) && !of_one_kind(step, true);
+  if (!mixed) return launch_step(step, n_rows, stream);
+  step.swiglu = false;
+  launch_step(step, n_rows, stream);
+  const MatmulTask& gate = step.tasks[0];
+  silu_mul_quantize(gate.y, step.tasks[1].y, gate.y_stride, n_rows, step.out, stream);
+}
+
+}  // namespace
+
+void matmul_chain(std::span<const MatmulStep> steps, int n_rows, void* workspace,
+                  cudaStream_t stream) {
+  if (n_rows > kMaxChainRows || !chains_here()) {
+    for (const MatmulStep& step : steps) launch_alone(step, n_rows, stream);
+    return;
+  }
+  MatmulStep chain[kMaxMatmulSteps];
+  size_t n = 0;
+  bool bf16 = false;  // all of the chain
+  const auto launch_collected = [&] {
+    if (n > 0 && !launch_chain({chain, n}, n_rows, bf16, workspace, stream)) {
+      for (size_t i = 0; i < n; ++i) launch_alone(chain[i], n_rows, stream);
+    }
+    n = 0;
+  };
+  const auto collect = [&](const MatmulStep& step, bool is_bf16) {
+    if (n == kMaxMatmulSteps || is_bf16 != bf16) launch_collected();
+    bf16 = is_bf16;
+    chain[n++] = step;
+  };
+  for (const MatmulStep& step : steps) {
+    if (of_one_kind(step, false)) {
+      collect(step, false);
+    } else if (of_one_kind(step, true)) {
+      collect(step, true);
+    } else if (step.swiglu) {
+      launch_collected();
+      launch_alone(step, n_rows, stream);
+    } else {
+      // Two steps; what comes now first, so that the chain goes on.
+      collect(part_of(step, bf16), bf16);
+      collect(part_of(step, !bf16), !bf16);
+    }
+  }
+  launch_collected();
 }
 
 }  // namespace fimd::cuda

@@ -13,8 +13,6 @@ inline constexpr int kMatmulThreads = 32 * kMatmulWarps;
 inline constexpr int kMaxTeams = 4;
 inline constexpr int kMaxSumSlots = 8;
 inline constexpr int kBarrierBytes = (kMatmulWarps * kMaxStages + 2 * kMaxTeams * kMaxSumSlots) * 8;
-/// Rows of BF16 weights are this far apart in a slot: no bank conflicts.
-inline constexpr int kBf16SlotStride = kBf16TileCols * 2 + 64;
 
 struct TaskParams {
   const uint8_t* weights;

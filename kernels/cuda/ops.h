@@ -99,6 +99,24 @@ void matmul_swiglu(const Matrix& gate, const Matrix& up, const Activations& x, i
 void matmul_swiglu(const Matrix& gate, const Matrix& up, const FloatInput& x, int n_rows,
                    const Activations& out, cudaStream_t stream);
 
+/// One product of a chain. Its input is `floats` if they are set, else x.
+struct MatmulStep {
+  MatmulTask tasks[kMaxMatmulTasks] = {};  // up to one without weights
+  FloatInput floats = {};
+  Activations x = {};  // with floats: room for them, quantised, in the form that the weights need
+  /// Two tasks, gate and up: silu(gate) * up goes to `out`, as matmul_swiglu() does it. Their y are
+  /// scratch memory of one stride, which is only used if the two are of different kinds.
+  bool swiglu = false;
+  Activations out = {};
+};
+inline constexpr int kMaxMatmulSteps = 4;
+inline constexpr size_t kChainWorkspaceBytes = 8;
+/// All steps in order, each reading what the ones before wrote. Up to 8 rows on sm_90 and newer:
+/// one launch for as many steps as are of one kind (BF16 or quantised), at most kMaxMatmulSteps.
+/// workspace: kChainWorkspaceBytes, zeroed once, of one stream.
+void matmul_chain(std::span<const MatmulStep> steps, int n_rows, void* workspace,
+                  cudaStream_t stream);
+
 // --- elementwise (norm.cu, elementwise.cu) -------------------------------------------------------
 
 /// out = x * rsqrt(mean(x^2) + eps) * weight, x (n_rows, out.cols). q8 and bf16 of out need

@@ -73,7 +73,7 @@ struct RowWriter {
 };
 
 __device__ __forceinline__ float silu_mul(float gate, float up) {
-  return gate / (1.0F + __expf(-gate)) * up;
+  return __fdividef(gate, 1.0F + __expf(-gate)) * up;
 }
 
 /// Columns that a row is written up to: whole k tiles of both kinds.
@@ -119,8 +119,8 @@ __device__ __forceinline__ void write_row(const float* x, const float* weight, f
       v = *reinterpret_cast<const float4*>(from + c);
       if (weight != nullptr) {
         const float4 w = *reinterpret_cast<const float4*>(weight + c);
-        v = make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z,
-                        v.w * factor * w.w);
+        v = make_float4(v.x * w.x * factor, v.y * w.y * factor, v.z * w.z * factor,
+                        v.w * w.w * factor);
       }
     }
     writer.write(row, c, v);

@@ -1,0 +1,150 @@
+// Launching chains.
+#include "kernels/cuda/matmul_chain.cuh"
+
+#include <algorithm>
+
+#include "kernels/cuda/matmul_chain.h"
+
+namespace fimd::cuda {
+namespace {
+
+struct DeviceLimits {
+  int processors = 0;
+  int shared_bytes = 0;
+};
+
+// The runtime keeps these attributes: asking costs nothing worth saving.
+DeviceLimits device_limits() {
+  DeviceLimits limits;
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&limits.processors, cudaDevAttrMultiProcessorCount, device) !=
+          cudaSuccess ||
+      cudaDeviceGetAttribute(&limits.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                             device) != cudaSuccess) {
+    return {};
+  }
+  return limits;
+}
+
+void set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step, int& weight_bytes) {
+  int n = 0;
+  for (const MatmulTask& task : from.tasks) {
+    if (task.w.data == nullptr || task.w.rows <= 0) break;
+    ChainTask& out = step.tasks[n++];
+    out = {static_cast<const uint8_t*>(task.w.data),
+           task.bias,
+           task.y,
+           task.y_stride,
+           task.w.rows,
+           step.row_tiles,
+           step.row_tiles,
+           task.w.type,
+           task.accumulate};
+    out.row_tile_end += static_cast<int>(divide_up(task.w.rows, kTileRows));
+    step.row_tiles = out.row_tile_end;
+    weight_bytes =
+        std::max(weight_bytes, bf16 ? kTileRows * kBf16SlotStride : tile_bytes(task.w.type));
+  }
+  const bool floats = from.floats.x != nullptr;
+  const int64_t cols = floats ? from.floats.cols : from.x.cols;
+  step.cols = static_cast<int>(cols);
+  step.k_tiles = static_cast<int>(divide_up(cols, bf16 ? kBf16TileCols : kTileCols));
+  step.floats = from.floats;
+  if (!floats || n_rows > kMaxFloatRows) {
+    step.x = static_cast<const uint8_t*>(bf16 ? from.x.bf16 : from.x.q8);
+  }
+  step.swiglu = from.swiglu;
+  step.out = {from.out, row_groups(n_rows)};
+}
+
+/// How the ring and activations share a multiprocessor's memory: bytes to launch with, or 0 if that
+/// is more than there are. Activations of more than `most_resident` bytes come through the ring.
+template <int T>
+int plan_shared(ChainParams& p, int weight_bytes, int64_t most_resident, int available) {
+  const int fixed = kChainHeaderBytes + chain_sum_bytes<T>();
+  int64_t resident = 0;
+  int64_t stage = 0;
+  bool streamed = false;
+  for (int s = 0; s < p.n_steps; ++s) {
+    ChainStep& step = p.steps[s];
+    const int64_t x_bytes = divide_up(int64_t{p.x_tile_bytes} * step.k_tiles, 16) * 16;
+    step.streamed = step.x != nullptr && x_bytes > most_resident;
+    streamed = streamed || step.streamed;
+    if (!step.streamed) resident = std::max(resident, x_bytes);
+    if (step.floats.norm != nullptr) stage = std::max(stage, int64_t{4} * step.cols);
+  }
+  p.ring_offset = fixed;
+  p.slot_x = weight_bytes;
+  p.slot_bytes = weight_bytes + (streamed ? p.x_tile_bytes : 0);
+  const int64_t round = int64_t{kChainWarps} * p.slot_bytes;
+  const int64_t other = fixed + resident + stage;
+  const int64_t rounds = (available - other) / round;
+  if (rounds < 2) return 0;
+  p.rounds = static_cast<int>(std::min<int64_t>(rounds, kMaxRounds));
+  p.x_offset = fixed + p.rounds * static_cast<int>(round);
+  p.stage_offset = p.x_offset + static_cast<int>(resident);
+  return p.stage_offset + static_cast<int>(stage);
+}
+
+template <class Weights, int T>
+bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
+                 cudaStream_t stream) {
+  int shared = 0;
+  for (const int64_t most_resident : {128 << 10, 40 << 10, 0}) {
+    if (shared == 0) shared = plan_shared<T>(p, weight_bytes, most_resident, limits.shared_bytes);
+  }
+  if (shared == 0) return false;
+  int64_t runs = 0;
+  for (int s = 0; s < p.n_steps; ++s) {
+    p.steps[s].first_block = static_cast<int>(runs % limits.processors);
+    runs += p.steps[s].row_tiles / (p.steps[s].swiglu ? 4 : 1);
+  }
+  const int64_t blocks =
+      p.arrivals != nullptr ? limits.processors : std::min<int64_t>(runs, limits.processors);
+  launch(chain_kernel<Weights, T>, static_cast<unsigned>(blocks), kChainThreads,
+         static_cast<size_t>(shared), stream, p);
+  return true;
+}
+
+template <class Weights>
+bool launch_kind(ChainParams& p, int weight_bytes, cudaStream_t stream) {
+  const DeviceLimits limits = device_limits();
+  if (limits.processors == 0) return false;
+  switch (row_groups(p.n_rows).rows) {
+    case 1:
+      return launch_rows<Weights, 1>(p, weight_bytes, limits, stream);
+    case 2:
+      return launch_rows<Weights, 2>(p, weight_bytes, limits, stream);
+    case 4:
+      return launch_rows<Weights, 4>(p, weight_bytes, limits, stream);
+    default:
+      return launch_rows<Weights, 8>(p, weight_bytes, limits, stream);
+  }
+}
+
+}  // namespace
+
+// By the code that was loaded, not the device: code made for sm_80 has no such copies.
+bool chains_here() {
+  cudaFuncAttributes loaded = {};
+  const auto* kernel = reinterpret_cast<const void*>(chain_kernel<TiledChain, 1>);
+  return cudaFuncGetAttributes(&loaded, kernel) == cudaSuccess && loaded.ptxVersion >= 90;
+}
+
+bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void* workspace,
+                  cudaStream_t stream) {
+  ChainParams p = {};
+  int weight_bytes = 0;
+  for (const MatmulStep& step : steps) {
+    set_step(step, n_rows, bf16, p.steps[p.n_steps++], weight_bytes);
+  }
+  const int rows = row_groups(n_rows).rows;
+  p.n_rows = n_rows;
+  p.x_tile_bytes = bf16 ? bf16_group_bytes(rows) : q8_group_bytes(rows);
+  p.arrivals = static_cast<unsigned*>(workspace);
+  return bf16 ? launch_kind<Bf16Chain>(p, weight_bytes, stream)
+              : launch_kind<TiledChain>(p, weight_bytes, stream);
+}
+
+}  // namespace fimd::cuda

@@ -1,0 +1,24 @@
+// What matmul.cu and matmul_chain.cu know of each other.
+#pragma once
+
+#include <span>
+
+#include "kernels/cuda/ops.h"
+
+namespace fimd::cuda {
+
+inline bool is_bf16(const MatmulTask& task) { return task.w.type == DType::kBF16; }
+/// Whether the step has tasks of BF16 (or else of quantised) weights, and of no others.
+bool of_one_kind(const MatmulStep& step, bool bf16);
+
+/// The most rows that launch_chain() takes.
+inline constexpr int kMaxChainRows = 8;
+/// Whether this device has the kernel: sm_90 and newer.
+bool chains_here();
+/// All steps, each of one kind, `bf16` or not, in one launch; false if shared memory is too small
+/// for them. workspace may be null for one step whose input is quantised, or floats of up to
+/// kMaxFloatRows rows.
+bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void* workspace,
+                  cudaStream_t stream);
+
+}  // namespace fimd::cuda
