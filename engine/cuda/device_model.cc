@@ -315,6 +315,7 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
     scratch->cublas_workspace = bump->take<std::byte>(Cublas::kWorkspaceBytes);
   }
   scratch->attention_workspace = bump->take<std::byte>(attention_bytes);
+  scratch->chain_workspace = bump->take<std::byte>(cuda::kChainWorkspaceBytes);
   scratch->sample_workspace =
       bump->take<std::byte>(cuda::sample_workspace_bytes(limits.small_rows, model.vocab));
   scratch->mask = bump->take<uint32_t>((vocab + 31) / 32);

@@ -34,9 +34,20 @@ bool steps(const DeviceDelta& d, const PassShape& shape) {
   return cuda::delta_step_supported(d.shape, d.conv_kernel, shape.max_rows);
 }
 
-cuda::FloatInput rows_from(cuda::FloatInput in, int begin) {
-  in.x += begin * in.cols;
-  return in;
+/// The tasks that a step has.
+std::span<const cuda::MatmulTask> tasks_of(const cuda::MatmulStep& step) {
+  size_t n = 0;
+  while (n < cuda::kMaxMatmulTasks && step.tasks[n].w.data != nullptr) ++n;
+  return {step.tasks, n};
+}
+
+/// The same step of the rows from `begin` on.
+cuda::MatmulStep rows_from(cuda::MatmulStep step, int begin) {
+  if (step.floats.x != nullptr) step.floats.x += begin * step.floats.cols;
+  for (cuda::MatmulTask& task : step.tasks) {
+    if (task.w.data != nullptr && !step.swiglu) task.y += begin * task.y_stride;
+  }
+  return step;
 }
 
 }  // namespace
@@ -165,60 +176,6 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
 
 // ---- Launches ----
 
-void PassLauncher::quantize(const cuda::FloatInput& in, int n, const cuda::Activations& out) {
-  if (in.norm != nullptr) {
-    cuda::rms_norm_quantize(in.x, in.norm, in.eps, n, out, stream_);
-  } else {
-    cuda::quantize(in.x, n, out, stream_);
-  }
-}
-
-void PassLauncher::multiply(std::span<const cuda::MatmulTask> tasks, const cuda::FloatInput& in,
-                            int n) {
-  if (n <= cuda::kMaxMatmulRows) return multiply_small(tasks, in, n);
-  if (cublas_ != nullptr) {
-    quantize(in, n, {.cols = in.cols, .plain = scratch_.act_plain});
-    return multiply_wide(tasks, in.cols, n);
-  }
-  // Without cuBLAS: as many rows at a time as the small kernels take.
-  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
-    cuda::MatmulTask shifted[cuda::kMaxMatmulTasks];
-    std::copy(tasks.begin(), tasks.end(), shifted);
-    for (size_t i = 0; i < tasks.size(); ++i) shifted[i].y += begin * tasks[i].y_stride;
-    multiply_small({shifted, tasks.size()}, rows_from(in, begin),
-                   std::min(n - begin, cuda::kMaxMatmulRows));
-  }
-}
-
-void PassLauncher::multiply_small(std::span<const cuda::MatmulTask> tasks,
-                                  const cuda::FloatInput& in, int n) {
-  if (n <= cuda::kMaxFloatRows) return cuda::matmul(tasks, in, n, stream_);
-  cuda::Activations x{.cols = in.cols};
-  for (const cuda::MatmulTask& task : tasks) {
-    (is_bf16(task.w) ? x.bf16 : x.q8) = is_bf16(task.w) ? scratch_.act_bf16 : scratch_.act_q8;
-  }
-  quantize(in, n, x);
-  cuda::matmul(tasks, x, n, stream_);
-}
-
-template <class Write>
-void PassLauncher::multiply_written(const cuda::MatmulTask& task, int64_t cols, int n,
-                                    const Write& write) {
-  if (n > cuda::kMaxMatmulRows && cublas_ != nullptr) {
-    write(0, n, {.cols = cols, .plain = scratch_.act_plain});
-    return multiply_wide({&task, 1}, cols, n);
-  }
-  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
-    const int rows = std::min(n - begin, cuda::kMaxMatmulRows);
-    cuda::Activations x{.cols = cols};
-    (is_bf16(task.w) ? x.bf16 : x.q8) = is_bf16(task.w) ? scratch_.act_bf16 : scratch_.act_q8;
-    write(begin, rows, x);
-    cuda::MatmulTask part = task;
-    part.y += begin * task.y_stride;
-    cuda::matmul({&part, 1}, x, rows, stream_);
-  }
-}
-
 /// Weights become bf16, neighbours that write next to each other one matrix.
 void PassLauncher::multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n) {
   const auto adjacent = [&](const cuda::MatmulTask& a, const cuda::MatmulTask& b) {
@@ -256,21 +213,138 @@ void PassLauncher::multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_
   }
 }
 
+cuda::MatmulStep PassLauncher::step_of(const cuda::FloatInput& in,
+                                       std::initializer_list<cuda::MatmulTask> tasks) const {
+  cuda::MatmulStep step = {.floats = in, .x = {.cols = in.cols}};
+  std::copy(tasks.begin(), tasks.end(), step.tasks);
+  for (const cuda::MatmulTask& task : tasks) {
+    if (is_bf16(task.w)) {
+      step.x.bf16 = scratch_.act_bf16;
+    } else {
+      step.x.q8 = scratch_.act_q8;
+    }
+  }
+  return step;
+}
+
+/// Everything that a layer's mixer takes from norm(x).
+void PassLauncher::add_projections(const DeviceLayer& layer, const float* x, Chain* chain) const {
+  const cuda::FloatInput in = {
+      .x = x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps};
+  if (const DeviceAttention* a = layer.attention()) {
+    const int64_t stride = a->qkv_dim();
+    float* q = scratch_.qkv;
+    float* k = q + a->q_rows();
+    float* v = k + a->kv_dim();
+    chain->steps.push_back(
+        step_of(in, {{.w = a->q, .bias = a->q_bias, .y = q, .y_stride = stride},
+                     {.w = a->k, .bias = a->k_bias, .y = k, .y_stride = stride},
+                     {.w = a->v, .bias = a->v_bias, .y = v, .y_stride = stride}}));
+    return;
+  }
+  const DeviceDelta& d = *layer.delta();
+  const int64_t stride = d.gates_dim();
+  float* z = scratch_.gates;
+  float* alpha = z + d.shape.values();
+  float* beta = alpha + d.shape.n_v_heads;
+  chain->steps.push_back(
+      step_of(in, {{.w = d.qkv, .y = scratch_.qkv, .y_stride = d.shape.channels()},
+                   {.w = d.z, .y = z, .y_stride = stride},
+                   {.w = d.alpha, .y = alpha, .y_stride = stride},
+                   {.w = d.beta, .y = beta, .y_stride = stride}}));
+}
+
+/// x += o(att), o(sigmoid(gate) * att) or out(norm(heads) * silu(z)), the first step of a chain
+void PassLauncher::add_mix_out(const DeviceLayer& layer, const Mixed& mixed, float* x,
+                               Chain* chain) const {
+  const DeviceAttention* a = layer.attention();
+  const cuda::MatmulTask task = {.w = a != nullptr ? a->o : layer.delta()->out,
+                                 .bias = a != nullptr ? a->o_bias : nullptr,
+                                 .y = x,
+                                 .y_stride = model_.hidden,
+                                 .accumulate = true};
+  const int64_t cols = task.w.cols;
+  cuda::MatmulStep step = step_of({.x = mixed.heads, .cols = cols}, {task});
+  if (mixed.gates != nullptr) {
+    step.floats = {};
+    chain->write_input = [this, &layer, mixed, cols](int begin, int rows,
+                                                     const cuda::Activations& to) {
+      const float* heads = mixed.heads + begin * cols;
+      if (const DeviceAttention* gated = layer.attention()) {
+        cuda::sigmoid_mul_quantize(heads, mixed.gates + begin * gated->qkv_dim(), gated->qkv_dim(),
+                                   gated->kv.head_dim, rows, to, stream_);
+      } else {
+        const DeviceDelta& d = *layer.delta();
+        cuda::gated_norm_quantize(heads, mixed.gates + begin * d.gates_dim(), d.gates_dim(), d.norm,
+                                  d.shape.v_dim, d.norm_eps, rows, to, stream_);
+      }
+    };
+  }
+  chain->steps.push_back(step);
+}
+
+/// x += down(silu(gate(norm(x))) * up(norm(x)))
+void PassLauncher::add_mlp(const DeviceLayer& layer, float* x, Chain* chain) const {
+  const int64_t ff = layer.gate.rows;
+  cuda::MatmulStep gate_up =
+      step_of({.x = x, .cols = model_.hidden, .norm = layer.mlp_norm, .eps = layer.mlp_eps},
+              {{.w = layer.gate, .y = scratch_.ff, .y_stride = 2 * ff},
+               {.w = layer.up, .y = scratch_.ff + ff, .y_stride = 2 * ff}});
+  cuda::MatmulStep down = {
+      .tasks = {{.w = layer.down, .y = x, .y_stride = model_.hidden, .accumulate = true}},
+      .x = {.cols = ff}};
+  if (is_bf16(layer.down)) {
+    down.x.bf16 = scratch_.ff_bf16;
+  } else {
+    down.x.q8 = scratch_.ff_q8;
+  }
+  gate_up.swiglu = true;
+  gate_up.out = down.x;
+  chain->steps.push_back(gate_up);
+  chain->steps.push_back(down);
+}
+
+void PassLauncher::add_logits(const float* x, Chain* chain) const {
+  chain->steps.push_back(
+      step_of({.x = x, .cols = model_.hidden, .norm = model_.output_norm, .eps = model_.output_eps},
+              {{.w = model_.output, .y = scratch_.logits, .y_stride = model_.vocab}}));
+}
+
+void PassLauncher::run(const Chain& chain, int n) {
+  if (n > cuda::kMaxMatmulRows && cublas_ != nullptr) {
+    if (chain.write_input) {
+      chain.write_input(0, n, {.cols = chain.steps[0].x.cols, .plain = scratch_.act_plain});
+    }
+    for (const cuda::MatmulStep& step : chain.steps) run_wide(step, n);
+    return;
+  }
+  // Without cuBLAS: as many rows at a time as the small kernels take.
+  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
+    const int rows = std::min(n - begin, cuda::kMaxMatmulRows);
+    std::vector<cuda::MatmulStep> steps;
+    for (const cuda::MatmulStep& step : chain.steps) steps.push_back(rows_from(step, begin));
+    if (chain.write_input) chain.write_input(begin, rows, steps[0].x);
+    cuda::matmul_chain(steps, rows, scratch_.chain_workspace, stream_);
+  }
+}
+
+void PassLauncher::run_wide(const cuda::MatmulStep& step, int n) {
+  const cuda::FloatInput& in = step.floats;
+  const cuda::Activations x = {.cols = step.x.cols, .plain = scratch_.act_plain};
+  if (in.norm != nullptr) {
+    cuda::rms_norm_quantize(in.x, in.norm, in.eps, n, x, stream_);
+  } else if (in.x != nullptr) {
+    cuda::quantize(in.x, n, x, stream_);
+  }
+  multiply_wide(tasks_of(step), x.cols, n);
+  if (!step.swiglu) return;
+  cuda::silu_mul_quantize(step.tasks[0].y, step.tasks[1].y, step.tasks[0].y_stride, n,
+                          {.cols = step.out.cols, .plain = scratch_.act_plain}, stream_);
+}
+
 /// The last layer attends only for the rows that tokens are sampled from.
-void PassLauncher::attend(const DeviceLayer& layer, const DeviceAttention& a,
-                          const PassShape& shape, const View& in, bool last) {
-  const int64_t stride = a.qkv_dim();
-  const cuda::MatmulTask tasks[] = {
-      {.w = a.q, .bias = a.q_bias, .y = scratch_.qkv, .y_stride = stride},
-      {.w = a.k, .bias = a.k_bias, .y = scratch_.qkv + a.q_rows(), .y_stride = stride},
-      {.w = a.v,
-       .bias = a.v_bias,
-       .y = scratch_.qkv + a.q_rows() + a.kv_dim(),
-       .y_stride = stride}};
-  multiply(
-      tasks,
-      {.x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps},
-      shape.rows);
+void PassLauncher::attend(const DeviceAttention& a, const PassShape& shape, const View& in,
+                          bool last) {
   const float q_scale = a.scale * cuda::kLog2E;
   const bool tail = last && shape.tail_sequences > 0;
   const bool appends_only = last && shape.samples == 0;
@@ -296,22 +370,12 @@ void PassLauncher::attend(const DeviceLayer& layer, const DeviceAttention& a,
   cuda::rope_attention(scratch_.qkv, a.rope, q_scale, scratch_.q, params, stream_);
 }
 
-/// x and the state of every sequence's rows to what a Gated DeltaNet's heads give.
-void PassLauncher::run_delta(const DeviceLayer& layer, const DeviceDelta& d, const PassShape& shape,
-                             const View& in) {
+/// The projections and the state of every sequence's rows to what a Gated DeltaNet's heads give.
+void PassLauncher::run_delta(const DeviceDelta& d, const PassShape& shape, const View& in) {
   const int64_t stride = d.gates_dim();
-  const int64_t channels = d.shape.channels();
   float* const z = scratch_.gates;
   float* const alpha = z + d.shape.values();
   float* const beta = alpha + d.shape.n_v_heads;
-  const cuda::MatmulTask tasks[] = {{.w = d.qkv, .y = scratch_.qkv, .y_stride = channels},
-                                    {.w = d.z, .y = z, .y_stride = stride},
-                                    {.w = d.alpha, .y = alpha, .y_stride = stride},
-                                    {.w = d.beta, .y = beta, .y_stride = stride}};
-  multiply(
-      tasks,
-      {.x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps},
-      shape.rows);
   if (steps(d, shape)) {
     const cuda::DeltaStep step = {.shape = d.shape,
                                   .qkv = scratch_.qkv,
@@ -341,13 +405,12 @@ void PassLauncher::run_delta(const DeviceLayer& layer, const DeviceDelta& d, con
                     scratch_.att, stream_);
 }
 
-/// Everything of a layer up to what its heads give.
 void PassLauncher::mix(const DeviceLayer& layer, const PassShape& shape, const View& in,
                        bool last) {
   if (const DeviceAttention* a = layer.attention()) {
-    attend(layer, *a, shape, in, last);
+    attend(*a, shape, in, last);
   } else {
-    run_delta(layer, *layer.delta(), shape, in);
+    run_delta(*layer.delta(), shape, in);
   }
 }
 
@@ -370,87 +433,6 @@ PassLauncher::Mixed PassLauncher::gather_mixed(const DeviceLayer& layer, const M
   return {scratch_.sampled_att, scratch_.sampled_gates};
 }
 
-/// x += o(att), o(sigmoid(gate) * att) or out(norm(heads) * silu(z))
-void PassLauncher::mix_out(const DeviceLayer& layer, const Mixed& mixed, int n, float* x) {
-  const DeviceAttention* a = layer.attention();
-  const cuda::MatmulTask task = {.w = a != nullptr ? a->o : layer.delta()->out,
-                                 .bias = a != nullptr ? a->o_bias : nullptr,
-                                 .y = x,
-                                 .y_stride = model_.hidden,
-                                 .accumulate = true};
-  const int64_t cols = task.w.cols;
-  if (mixed.gates == nullptr) {
-    return multiply({&task, 1}, {.x = mixed.heads, .cols = cols}, n);
-  }
-  multiply_written(task, cols, n, [&](int begin, int rows, const cuda::Activations& out) {
-    const float* heads = mixed.heads + begin * cols;
-    if (a != nullptr) {
-      cuda::sigmoid_mul_quantize(heads, mixed.gates + begin * a->qkv_dim(), a->qkv_dim(),
-                                 a->kv.head_dim, rows, out, stream_);
-    } else {
-      const DeviceDelta& d = *layer.delta();
-      cuda::gated_norm_quantize(heads, mixed.gates + begin * d.gates_dim(), d.gates_dim(), d.norm,
-                                d.shape.v_dim, d.norm_eps, rows, out, stream_);
-    }
-  });
-}
-
-/// x += down(silu(gate(norm(x))) * up(norm(x)))
-void PassLauncher::mlp(const DeviceLayer& layer, int n, float* x) {
-  const cuda::FloatInput in = {
-      .x = x, .cols = model_.hidden, .norm = layer.mlp_norm, .eps = layer.mlp_eps};
-  if (n > cuda::kMaxMatmulRows && cublas_ != nullptr) {
-    const int64_t ff = layer.gate.rows;
-    float* gate = scratch_.ff;
-    float* up = scratch_.ff + ff;
-    const cuda::MatmulTask gate_up[] = {{.w = layer.gate, .y = gate, .y_stride = 2 * ff},
-                                        {.w = layer.up, .y = up, .y_stride = 2 * ff}};
-    multiply(gate_up, in, n);
-    cuda::silu_mul_quantize(gate, up, 2 * ff, n, {.cols = ff, .plain = scratch_.act_plain},
-                            stream_);
-    const cuda::MatmulTask down[] = {
-        {.w = layer.down, .y = x, .y_stride = model_.hidden, .accumulate = true}};
-    return multiply_wide(down, ff, n);
-  }
-  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
-    mlp_small(layer, rows_from(in, begin), std::min(n - begin, cuda::kMaxMatmulRows),
-              x + begin * model_.hidden);
-  }
-}
-
-void PassLauncher::mlp_small(const DeviceLayer& layer, const cuda::FloatInput& in, int n,
-                             float* x) {
-  const int64_t ff = layer.gate.rows;
-  cuda::Activations between{.cols = ff};
-  if (is_bf16(layer.down)) {
-    between.bf16 = scratch_.ff_bf16;
-  } else {
-    between.q8 = scratch_.ff_q8;
-  }
-  if (is_bf16(layer.gate) != is_bf16(layer.up)) {
-    float* gate = scratch_.ff;
-    float* up = scratch_.ff + ff;
-    const cuda::MatmulTask gate_up[] = {{.w = layer.gate, .y = gate, .y_stride = 2 * ff},
-                                        {.w = layer.up, .y = up, .y_stride = 2 * ff}};
-    multiply_small(gate_up, in, n);
-    cuda::silu_mul_quantize(gate, up, 2 * ff, n, between, stream_);
-  } else if (n <= cuda::kMaxFloatRows) {
-    cuda::matmul_swiglu(layer.gate, layer.up, in, n, between, stream_);
-  } else {
-    cuda::Activations out{.cols = in.cols};
-    if (is_bf16(layer.gate)) {
-      out.bf16 = scratch_.act_bf16;
-    } else {
-      out.q8 = scratch_.act_q8;
-    }
-    quantize(in, n, out);
-    cuda::matmul_swiglu(layer.gate, layer.up, out, n, between, stream_);
-  }
-  const cuda::MatmulTask down[] = {
-      {.w = layer.down, .y = x, .y_stride = model_.hidden, .accumulate = true}};
-  cuda::matmul(down, between, n, stream_);
-}
-
 /// The rest of the last layer, logits and tokens of samples [first, first + n).
 void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first,
                         int n) {
@@ -461,13 +443,11 @@ void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const V
     x = scratch_.sampled_x;
     from = gather_mixed(last, from, in.sample_rows + first, n);
   }
-  mix_out(last, from, n, x);
-  mlp(last, n, x);
-  const cuda::MatmulTask tasks[] = {
-      {.w = model_.output, .y = scratch_.logits, .y_stride = model_.vocab}};
-  multiply(tasks,
-           {.x = x, .cols = model_.hidden, .norm = model_.output_norm, .eps = model_.output_eps},
-           n);
+  Chain chain;
+  add_mix_out(last, from, x, &chain);
+  add_mlp(last, x, &chain);
+  add_logits(x, &chain);
+  run(chain, n);
   cuda::sample_greedy(scratch_.logits, n, model_.vocab, scratch_.mask, in.samples + first,
                       scratch_.ids, scratch_.results, scratch_.sample_workspace, stream_);
 }
@@ -490,13 +470,18 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
       cudaMemcpyAsync(scratch_.inputs, host_.inputs, layout.bytes, cudaMemcpyHostToDevice, stream),
       "sending a pass's inputs"));
   cuda::embed(model_.embedding, in.tokens, shape.rows, scratch_.x, stream);
+  Chain chain;
+  add_projections(model_.layers.front(), scratch_.x, &chain);
   for (size_t i = 0; i < model_.layers.size(); ++i) {
     const DeviceLayer& layer = model_.layers[i];
     const bool last = i + 1 == model_.layers.size();
+    run(chain, shape.rows);
     mix(layer, shape, in, last);
     if (last) break;
-    mix_out(layer, mixed(layer, shape), shape.rows, scratch_.x);
-    mlp(layer, shape.rows, scratch_.x);
+    chain = {};
+    add_mix_out(layer, mixed(layer, shape), scratch_.x, &chain);
+    add_mlp(layer, scratch_.x, &chain);
+    add_projections(model_.layers[i + 1], scratch_.x, &chain);
   }
   for (int first = 0; first < shape.samples; first += limits_.small_rows) {
     const int n = std::min(shape.samples - first, limits_.small_rows);

@@ -12,7 +12,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <span>
+#include <vector>
 
 #include "engine/backend.h"
 #include "engine/cuda/cublas.h"
@@ -115,27 +117,33 @@ class PassLauncher {
     const float* gates;
   };
 
+  /// Products one after another.
+  struct Chain {
+    std::vector<cuda::MatmulStep> steps;
+    /// If the first step has no floats: enqueues what writes its input, of some rows.
+    std::function<void(int begin, int rows, const cuda::Activations& to)> write_input;
+  };
+
+  void add_projections(const DeviceLayer& layer, const float* x, Chain* chain) const;
+  void add_mix_out(const DeviceLayer& layer, const Mixed& mixed, float* x, Chain* chain) const;
+  void add_mlp(const DeviceLayer& layer, float* x, Chain* chain) const;
+  void add_logits(const float* x, Chain* chain) const;
+  /// A step that normalises (or only quantises) its input.
+  cuda::MatmulStep step_of(const cuda::FloatInput& in,
+                           std::initializer_list<cuda::MatmulTask> tasks) const;
+  /// All steps over n rows.
+  void run(const Chain& chain, int n);
+  void run_wide(const cuda::MatmulStep& step, int n);
+  /// All tasks over n rows that scratch_.act_plain holds.
+  void multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n);
+
+  // What comes between a layer's projections and its output product.
   void mix(const DeviceLayer& layer, const PassShape& shape, const View& in, bool last);
-  void attend(const DeviceLayer& layer, const DeviceAttention& a, const PassShape& shape,
-              const View& in, bool last);
-  void run_delta(const DeviceLayer& layer, const DeviceDelta& d, const PassShape& shape,
-                 const View& in);
+  void attend(const DeviceAttention& a, const PassShape& shape, const View& in, bool last);
+  void run_delta(const DeviceDelta& d, const PassShape& shape, const View& in);
   Mixed mixed(const DeviceLayer& layer, const PassShape& shape) const;
   Mixed gather_mixed(const DeviceLayer& layer, const Mixed& all, const int32_t* rows, int n);
-  void mix_out(const DeviceLayer& layer, const Mixed& mixed, int n, float* x);
-  void mlp(const DeviceLayer& layer, int n, float* x);
   void tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first, int n);
-  /// All tasks over `n` rows of `in`.
-  void multiply(std::span<const cuda::MatmulTask> tasks, const cuda::FloatInput& in, int n);
-  void multiply_small(std::span<const cuda::MatmulTask> tasks, const cuda::FloatInput& in, int n);
-  /// The same of rows that scratch_.act_plain holds.
-  void multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n);
-  void quantize(const cuda::FloatInput& in, int n, const cuda::Activations& out);
-  /// One task over n rows of activations (cols wide) that write(first row, rows, where to)
-  /// enqueues.
-  template <class Write>
-  void multiply_written(const cuda::MatmulTask& task, int64_t cols, int n, const Write& write);
-  void mlp_small(const DeviceLayer& layer, const cuda::FloatInput& in, int n, float* x);
 
   const DeviceModel& model_;
   const Scratch& scratch_;
