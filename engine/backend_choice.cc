@@ -69,12 +69,9 @@ Result<ChosenBackend> make_cpu(const EngineOptions& options, const ModelSpec& sp
 struct Row {
   const char* name;
   Make make;
-  bool automatic;  // "auto" may take it
 };
-/// Best first: "auto" takes the first that works. The last must work everywhere. CUDA is only taken
-/// when asked for until scripts/gpu-check has passed: see docs/engine.md.
-constexpr auto kBackends =
-    std::to_array<Row>({{"cuda", make_cuda, false}, {"cpu", make_cpu, true}});
+/// Best first: "auto" takes the first that works. The last must work everywhere.
+constexpr auto kBackends = std::to_array<Row>({{"cuda", make_cuda}, {"cpu", make_cpu}});
 
 }  // namespace
 
@@ -93,7 +90,7 @@ Result<ChosenBackend> choose_backend(const EngineOptions& options, const ModelSp
                                      const TokenMask& mask,
                                      const std::function<void(double)>& progress) {
   for (const Row& row : kBackends) {
-    if (options.backend == "auto" ? !row.automatic : options.backend != row.name) continue;
+    if (options.backend != "auto" && options.backend != row.name) continue;
     auto chosen = row.make(options, spec, mask, progress);
     const bool last = &row == &kBackends.back();
     if (chosen.ok() || options.backend != "auto" || last) return chosen;

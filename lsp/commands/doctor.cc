@@ -60,10 +60,6 @@ void check_machine(Report* report) {
   report->good("cpu", describe_cpu());
   const GpuReport gpu = describe_gpu();
   for (const std::string& line : gpu.found) report->good("gpu", line);
-  if (gpu.usable) {
-    report->note("gpu",
-                 "used only with engine.backend = \"cuda\": not yet proven by scripts/gpu-check");
-  }
   if (gpu.problem.empty()) return;
   report->note("gpu", gpu.problem + (gpu.usable ? "" : "; the CPU computes"));
   if (!gpu.advice.empty()) report->more("-> " + gpu.advice);
