@@ -22,8 +22,8 @@
 // Cost of a chunk of 64 tokens x 64 columns, k_dim 128: 0.7 M multiply-adds of A and P and 1.9 M of
 // the rest, 80 and 232 mma for a warp of each team; operands of 160 and 232 KB come from shared
 // memory, 3.2 K cycles at 128 bytes a cycle. 48 heads of 128 columns are 96 CTAs: 4096 tokens take
-// at least 64 x 1.8 us = 120 us so; u and out are 268 MB, 90 us at 3 TB/s. What it takes beyond that
-// is latency: two warps to a scheduler, each with long chains of dependent products.
+// at least 64 x 1.8 us = 120 us so; u and out are 268 MB, 90 us at 3 TB/s. What it takes beyond
+// that is latency: two warps to a scheduler, each with long chains of dependent products.
 #include "kernels/cuda/gated_delta.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/tensor_core.cuh"
@@ -134,53 +134,47 @@ class Preparer {
   static constexpr int kQuads = K_DIM / 4;               // of a row
   static constexpr int kMine = kChunk * kQuads / kTeam;  // of q and of k in one thread
   static constexpr int kApart = kTeam / kQuads;          // tokens between them
+  static constexpr int kSteps = K_DIM / 16;              // of a product
   static constexpr int kGateWarp = 1;                    // which has no inverses to make
 
   __device__ Preparer(const Arguments& args, const Sequence& sequence, int head, int thread)
-      : thread_(thread),
-        channels_(static_cast<int>(args.shape.channels())),
-        gate_stride_(args.gate_stride),
-        decay_(args.decay[head] * kLog2E),
-        dt_bias_(args.dt_bias[head]) {
-    const int64_t row = sequence.row_begin;
-    queries_ = args.u + row * channels_ + args.shape.key_head(head) * K_DIM + thread % kQuads * 4;
-    keys_ = queries_ + args.shape.keys();
-    alphas_ = args.alpha + row * gate_stride_ + head;
-    betas_ = args.beta + row * gate_stride_ + head;
-  }
+      : args_(args),
+        row_begin_(sequence.row_begin),
+        head_(head),
+        keys_at_(args.shape.key_head(head) * K_DIM),
+        thread_(thread) {}
 
-  /// Starts reading a chunk.
+  /// Starts reading a chunk, but for the later half of q: multiply() needs the registers.
   __device__ __forceinline__ void fetch(const Chunks& chunk) {
-    const int last = chunk.count() - 1;
-    const float* queries = queries_ + int64_t{chunk.begin()} * channels_;
-    const float* keys = keys_ + int64_t{chunk.begin()} * channels_;
-#pragma unroll
-    for (int i = 0; i < kMine; ++i) {
-      const int at = min(thread_ / kQuads + i * kApart, last) * channels_;
-      q_[i] = *reinterpret_cast<const float4*>(queries + at);
-      k_[i] = *reinterpret_cast<const float4*>(keys + at);
-    }
+    fetch_rows<0, kMine / 2>(chunk, q_, args_.u);
+    fetch_rows<0, kMine>(chunk, k_, args_.u + args_.shape.keys());
     if (thread_ / 32 != kGateWarp) return;
+    const int last = chunk.count() - 1;
+    const int64_t row = row_begin_ + chunk.begin();
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const int token = thread_ % 32 * 2 + e;
       wanted_[e] = token <= last;
-      const int64_t at = (chunk.begin() + min(token, last)) * gate_stride_;
-      alpha_[e] = alphas_[at];
-      beta_[e] = betas_[at];
+      const int64_t at = (row + min(token, last)) * args_.gate_stride + head_;
+      alpha_[e] = args_.alpha[at];
+      beta_[e] = args_.beta[at];
     }
   }
-
+  __device__ __forceinline__ void fetch_rest(const Chunks& chunk) {
+    fetch_rows<kMine / 2, kMine>(chunk, q_, args_.u);
+  }
   /// The gates of what was fetched.
   __device__ __forceinline__ void gate() {
     if (thread_ / 32 != kGateWarp) return;
     // A decay beyond 2^-58 leaves nothing that float32 would notice, and keeps sums precise.
     constexpr float kLeast = -58.0F;
+    const float decay = args_.decay[head_] * kLog2E;
+    const float dt_bias = args_.dt_bias[head_];
     float log2_gate[2];
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const float x = alpha_[e] + dt_bias_;
-      const float g = decay_ * (fmaxf(x, 0.0F) + log1pf(expf(-fabsf(x))));
+      const float x = alpha_[e] + dt_bias;
+      const float g = decay * (fmaxf(x, 0.0F) + log1pf(expf(-fabsf(x))));
       log2_gate[e] = !wanted_[e] ? 0.0F : g < kLeast ? kLeast : g;
       strength_[e] = wanted_[e] ? 1.0F / (1.0F + expf(-beta_[e])) : 0.0F;
     }
@@ -222,49 +216,74 @@ class Preparer {
     put(S::kStrength, strength_);
   }
 
-  /// A, P and the inverses, from the stage's q, k and gates. Warps 0 and 1 have rows 3 and 0 of
-  /// blocks, warps 2 and 3 rows 2 and 1; the first of them of A, the second of P. A loop, as code
+  /// A and P, from the stage's q, k and gates. Warps 0 and 1 have rows 3 and 0 of
+  /// blocks, warps 2 and 3 rows 2 and 1; the first of them of A, the second of P. Loops, as code
   /// that does not stay in the instruction cache is what it would wait for.
-  __device__ __forceinline__ void prepare(char* stage) {
+  __device__ __forceinline__ void multiply(char* stage) {
     const int warp = thread_ / 32;
     const bool is_p = warp % 2 != 0;
     const int long_row = warp < 2 ? 3 : 2;
 #pragma unroll 1
-    for (int i = 0; i < 5; ++i) {
-      const bool is_long = i <= long_row;
-      multiply_block(stage, is_p, is_long ? long_row : 3 - long_row,
-                     is_long ? i : i - long_row - 1);
-    }
-    if (is_p) return;
+    for (int i = 0; i < 2; ++i) row_of_blocks(stage, is_p, i == 0 ? long_row : 3 - long_row);
+  }
+  /// After multiply(), which left its blocks: the warps of A invert those on the diagonal.
+  __device__ __forceinline__ void invert(char* stage) {
+    const int warp = thread_ / 32;
+    if (warp % 2 != 0) return;
     __syncwarp();
-    invert(stage, long_row, 3 - long_row);
+    invert(stage, warp == 0 ? 3 : 2, warp == 0 ? 0 : 1);
   }
 
  private:
+  template <int kBegin, int kEnd>
+  __device__ __forceinline__ void fetch_rows(const Chunks& chunk, float4 (&to)[kMine],
+                                             const float* from) const {
+    const int last = chunk.count() - 1;
+    const auto channels = static_cast<int>(args_.shape.channels());
+    from += (int64_t{row_begin_} + chunk.begin()) * channels + keys_at_;
+#pragma unroll
+    for (int i = kBegin; i < kEnd; ++i) {
+      const int token = min(thread_ / kQuads + i * kApart, last);
+      to[i] = *reinterpret_cast<const float4*>(from + token * channels + thread_ % kQuads * 4);
+    }
+  }
+
   __device__ static uint2 halves(const float4& x) {
     return make_uint2(pack_halves(x.x, x.y), pack_halves(x.z, x.w));
   }
 
-  /// The block of 16 x 16 in these row and column of blocks of A or P.
-  __device__ __forceinline__ void multiply_block(char* stage, bool is_p, int block_row,
-                                                 int block_column) {
+  /// A row of blocks of 16 x 16 of A or P, up to the diagonal.
+  __device__ __forceinline__ void row_of_blocks(char* stage, bool is_p, int row) {
     const int lane = thread_ % 32;
     const uint32_t base = shared_address(stage);
     const uint32_t a_from = base + (is_p ? S::kQueries : S::kKeys) +
-                            T::offset(lane & 15, lane >> 4) + 16 * block_row * T::kRowBytes;
-    const uint32_t b_from = base + S::kKeys +
-                            T::offset((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1) +
-                            16 * block_column * T::kRowBytes;
-    float sums[2][2][4] = {};  // two chains for each half of the columns
+                            T::offset(lane & 15, lane >> 4) + 16 * row * T::kRowBytes;
+    const uint32_t b_from =
+        base + S::kKeys + T::offset((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
+    uint32_t a[kSteps][4];
 #pragma unroll
-    for (int step = 0; step < K_DIM / 16; ++step) {
-      uint32_t a[4];
-      uint32_t b[4];
-      load_matrices(a, T::step(a_from, step));
-      load_matrices(b, T::step(b_from, step));
-      multiply_add(sums[step % 2][0], a, b[0], b[1]);
-      multiply_add(sums[step % 2][1], a, b[2], b[3]);
+    for (int step = 0; step < kSteps; ++step) load_matrices(a[step], T::step(a_from, step));
+#pragma unroll 1
+    for (int column = 0; column <= row; ++column) {
+      float sums[2][2][4] = {};  // two chains for each half of the columns
+      uint32_t b[kSteps][4];
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+        load_matrices(b[step], T::step(b_from, step) + 16 * column * T::kRowBytes);
+      }
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+        multiply_add(sums[step % 2][0], a[step], b[step][0], b[step][1]);
+        multiply_add(sums[step % 2][1], a[step], b[step][2], b[step][3]);
+      }
+      finish_block(stage, is_p, row, column, sums);
     }
+  }
+
+  /// Puts a block of products of k or q with k where it belongs.
+  __device__ __forceinline__ void finish_block(char* stage, bool is_p, int block_row,
+                                               int block_column, const float (&sums)[2][2][4]) {
+    const int lane = thread_ % 32;
     const auto* sum = reinterpret_cast<const float*>(stage + S::kSum);
     const auto* strength = reinterpret_cast<const float*>(stage + S::kStrength);
     const bool diagonal = block_row == block_column;
@@ -329,15 +348,11 @@ class Preparer {
     }
   }
 
+  const Arguments& args_;
+  int row_begin_;
+  int head_;
+  int keys_at_;  // in a row of q or k
   int thread_;
-  int channels_;
-  int64_t gate_stride_;
-  float decay_;  // to the base 2
-  float dt_bias_;
-  const float* queries_;  // of the sequence's first row, like the next
-  const float* keys_;
-  const float* alphas_;
-  const float* betas_;
   float4 q_[kMine];
   float4 k_[kMine];
   // Of this lane's two tokens, in the warp of the gates:
@@ -621,10 +636,12 @@ __global__ void __launch_bounds__(kThreads, 1)
       const bool more = !chunk.done();
       if (more) preparer.fetch(chunk);
       if (index >= 0) {
-        preparer.prepare(stage_of(index));
+        preparer.multiply(stage_of(index));
+        preparer.invert(stage_of(index));
         named_barrier_arrive<kThreads>(kFull + index % kStages);
       }
       if (!more) break;
+      preparer.fetch_rest(chunk);
       preparer.gate();
     }
     // The walkers' last arrivals.
