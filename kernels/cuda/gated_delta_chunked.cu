@@ -20,10 +20,10 @@
 // range.
 //
 // Cost of a chunk of 64 tokens x 64 columns, k_dim 128: 0.7 M multiply-adds of A and P and 1.9 M of
-// the rest, 80 and 232 mma for a warp of each team; operands of 160 and 232 KB come from shared
-// memory, 3.2 K cycles at 128 bytes a cycle. 48 heads of 128 columns are 96 CTAs: 4096 tokens take
-// at least 64 x 1.8 us = 120 us so; u and out are 268 MB, 90 us at 3 TB/s. What it takes beyond
-// that is latency: two warps to a scheduler, each with long chains of dependent products.
+// the rest, 80 and 232 mma for a warp of each team; operands of 112 and 232 KB come from shared
+// memory, 2.7 K cycles at 128 bytes a cycle. 48 heads of 128 columns are 96 CTAs: 4096 tokens take
+// at least 64 x 1.5 us = 100 us so; u and out are 268 MB, 90 us at 3 TB/s. What it takes beyond that
+// is latency: two warps to a scheduler, each with long chains of dependent products.
 #include "kernels/cuda/gated_delta.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/tensor_core.cuh"
