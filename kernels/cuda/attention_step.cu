@@ -14,8 +14,13 @@ int largest_cluster(int shared_bytes) {
   auto* kernel = step_kernel<C>;
   cudaFuncAttributes loaded = {};
   if (cudaFuncGetAttributes(&loaded, kernel) != cudaSuccess || loaded.ptxVersion < 90) return 0;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) !=
+          cudaSuccess ||
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) !=
+          cudaSuccess) {
+    static_cast<void>(cudaGetLastError());  // too little shared memory
+    return 0;
+  }
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(kMaxCluster);
   config.blockDim = C::kThreads;

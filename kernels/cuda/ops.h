@@ -221,8 +221,8 @@ struct AttentionParams {
 /// that no sequence has are left as they are. A row's result does not depend on what other
 /// sequences hold (its rounding does on the shapes above, which decide the split).
 void attention(const AttentionParams& params, cudaStream_t stream);
-/// rope_append() and attention() of the same rows and sequences: one launch for few rows (up to 16
-/// of a KV head in every sequence) where the GPU has thread-block clusters, which leaves q_out
+/// rope_append() and attention() of the same rows and sequences: one launch for few rows (up to 8
+/// of a sequence and 64 of a KV head) where the GPU has thread-block clusters, which leaves q_out
 /// (n_rows, n_heads, head_dim) alone. params.q and params.overlaps_append are ignored. Sequences,
 /// pages and older keys are read before the kernel in front has finished: it must not write them.
 void rope_attention(const float* qkv, const RopeParams& rope, float q_scale, __half* q_out,
