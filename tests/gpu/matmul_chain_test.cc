@@ -77,23 +77,14 @@ void one_at_a_time(const MatmulStep& step, int n_rows) {
   silu_mul_quantize(tasks[0].y, tasks[1].y, tasks[0].y_stride, n_rows, step.out, nullptr);
 }
 
-TEST_CASE("matmul_chain: the same bits as one product at a time") {
-  constexpr DType kQ4 = DType::kQ4_K, kQ6 = DType::kQ6_K, kQ8 = DType::kQ8_0, kBf = DType::kBF16;
-  struct Case {
-    Types types;
-    int64_t cols, ff;
-  };
-  const Case cases[] = {
-      {{kQ4, kQ4, kQ4, kQ6, kQ4, kQ6}, 1536, 4096},
-      {{kQ4, kQ4, kQ4, kQ4, kQ4, kQ4}, 3584, 1024},
-      {{kBf, kBf, kBf, kBf, kBf, kBf}, 768, 2048},
-      {{kQ8, kQ8, kQ8, kQ8, kQ8, kQ8}, 256, 544},
-      {{kQ4, kQ4, kQ4, kQ6, kQ4, kQ4}, 512, 7680},   // few columns, long rows
-      {{kQ4, kQ4, kQ4, kQ4, kQ4, kQ4}, 256, 18944},  // row tiles of one item, a streamed input
-      {{kBf, kBf, kBf, kBf, kBf, kBf}, 256, 18944},
-      {{kBf, kBf, kBf, kBf, kBf, kBf}, 5120, 96},     // everything streamed
-      {{kQ8, kQ4, kBf, kBf, kQ4, kBf}, 512, 768},     // kinds mixed, between and in steps
-      {{kBf, kQ4, kQ4, kQ4, kBf, kBf}, 1024, 1280}};  // a chain that changes its kind
+struct Case {
+  Types types;
+  int64_t cols, ff;
+};
+constexpr DType kQ4 = DType::kQ4_K, kQ6 = DType::kQ6_K, kQ8 = DType::kQ8_0, kBf = DType::kBF16;
+
+/// The same bits as one product at a time, again and again.
+void compare(std::span<const Case> cases, std::initializer_list<int> rows, int repetitions) {
   auto stream = Stream::make();
   REQUIRE(stream.ok());
   for (const Case& c : cases) {
@@ -106,7 +97,7 @@ TEST_CASE("matmul_chain: the same bits as one product at a time") {
     const DeviceBuffer norm = testing::to_device(testing::random_floats(n_cols, 990));
     const DeviceBuffer workspace =
         testing::to_device(std::vector<unsigned long long>(kChainWorkspaceBytes / 8, 0));
-    for (const int n_rows : {1, 2, 3, 4, 7, 8, 11, 33}) {
+    for (const int n_rows : rows) {
       CAPTURE(c.cols);
       CAPTURE(c.ff);
       CAPTURE(n_rows);
@@ -131,7 +122,7 @@ TEST_CASE("matmul_chain: the same bits as one product at a time") {
       const auto want_qk = testing::to_host<float>(apart.qk, n_qk);
       for (const float v : want_x) REQUIRE(std::isfinite(v));
       for (const float v : want_qk) REQUIRE(std::isfinite(v));
-      for (int again = 0; again < 4; ++again) {
+      for (int again = 0; again < repetitions; ++again) {
         const Buffers chained = make_buffers();
         for (const Layer& layer : layers) {
           matmul_chain(steps_of(layer, chained, norm, att), n_rows, workspace.data(),
@@ -145,6 +136,27 @@ TEST_CASE("matmul_chain: the same bits as one product at a time") {
       }
     }
   }
+}
+
+TEST_CASE("matmul_chain: the same bits as one product at a time") {
+  const Case cases[] = {
+      {{kQ4, kQ4, kQ4, kQ6, kQ4, kQ6}, 1536, 4096},
+      {{kQ4, kQ4, kQ4, kQ4, kQ4, kQ4}, 3584, 1024},
+      {{kBf, kBf, kBf, kBf, kBf, kBf}, 768, 2048},
+      {{kQ8, kQ8, kQ8, kQ8, kQ8, kQ8}, 256, 544},
+      {{kQ4, kQ4, kQ4, kQ6, kQ4, kQ4}, 512, 7680},   // few columns, long rows
+      {{kQ4, kQ4, kQ4, kQ4, kQ4, kQ4}, 256, 18944},  // row tiles of one item, a streamed input
+      {{kBf, kBf, kBf, kBf, kBf, kBf}, 256, 18944},
+      {{kBf, kBf, kBf, kBf, kBf, kBf}, 5120, 96},  // everything streamed
+      {{kQ8, kQ4, kBf, kBf, kQ4, kBf}, 512, 768},  // kinds mixed, between and in steps
+      {{kBf, kQ4, kQ4, kQ4, kBf, kBf}, 1024, 1280}};
+  compare(cases, {1, 2, 3, 4, 7, 8, 11, 33}, 4);
+}
+
+TEST_CASE("matmul_chain: small ones") {
+  const Case cases[] = {{{kQ4, kQ4, kQ4, kQ6, kQ4, kQ4}, 256, 512},
+                        {{kBf, kBf, kBf, kBf, kBf, kBf}, 128, 96}};
+  compare(cases, {1, 2, 3, 8}, 1);
 }
 
 }  // namespace
