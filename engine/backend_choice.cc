@@ -70,6 +70,8 @@ struct Row {
   const char* name;
   Make make;
 };
+/// A model with less bytes of weights is as quick on the CPU, which also searches for a line.
+constexpr int64_t kLeastForGpu = int64_t{256} << 20;
 /// Best first: "auto" takes the first that works. The last must work everywhere.
 constexpr auto kBackends = std::to_array<Row>({{"cuda", make_cuda}, {"cpu", make_cpu}});
 
@@ -89,11 +91,13 @@ std::string backend_names() {
 Result<ChosenBackend> choose_backend(const EngineOptions& options, const ModelSpec& spec,
                                      const TokenMask& mask,
                                      const std::function<void(double)>& progress) {
+  const bool automatic = options.backend == "auto";
   for (const Row& row : kBackends) {
-    if (options.backend != "auto" && options.backend != row.name) continue;
-    auto chosen = row.make(options, spec, mask, progress);
+    if (!automatic && options.backend != row.name) continue;
     const bool last = &row == &kBackends.back();
-    if (chosen.ok() || options.backend != "auto" || last) return chosen;
+    if (automatic && !last && spec.weight_bytes < kLeastForGpu) continue;
+    auto chosen = row.make(options, spec, mask, progress);
+    if (chosen.ok() || !automatic || last) return chosen;
     spdlog::info("not on {}: {}", row.name, chosen.error().message);
   }
   return Error{ErrorCode::kInvalidArgument,

@@ -20,7 +20,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      "The model: a .gguf file, or a directory with config.json and safetensors. Empty: the "
      "model that comes with fimd."},
     {"engine.backend", kString, "\"auto\"", 0, 0, "auto cuda cpu",
-     "What computes: `cuda` (an NVIDIA GPU), `cpu`, or `auto`: a GPU if one can be used."},
+     "What computes: `cuda` (an NVIDIA GPU), `cpu`, or `auto`: a GPU if one can be "
+     "used and the model is not small."},
     {"engine.threads", kInt, "0", 0, 256, "", "CPU threads. 0: one per physical core."},
     {"engine.kv_cache_mb", kInt, "0", 0, 262144, "",
      "Memory for cached prompts of all documents, in MiB. 0: 512, on a GPU from what is free."},
