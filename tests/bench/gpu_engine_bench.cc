@@ -198,7 +198,7 @@ class ModelBench {
                             {"tflops", flops / t / 1e9}};
     // In chunks as the scheduler cuts them.
     Json chunks = Json::array();
-    for (const int chunk : {256, 512, 1024, 2048}) {
+    for (const int chunk : {16, 32, 64, 128, 256, 512, 1024, 2048}) {
       if (chunk > backend_.max_batch_tokens()) continue;
       std::vector<double> each;
       for (int i = 0; i < 5; ++i) {
