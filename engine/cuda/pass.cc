@@ -318,14 +318,20 @@ void PassLauncher::run(const Chain& chain, int n) {
     for (const cuda::MatmulStep& step : chain.steps) run_wide(step, n);
     return;
   }
-  // Without cuBLAS: as many rows at a time as the small kernels take.
-  for (int begin = 0; begin < n; begin += cuda::kMaxMatmulRows) {
-    const int rows = std::min(n - begin, cuda::kMaxMatmulRows);
-    std::vector<cuda::MatmulStep> steps;
-    for (const cuda::MatmulStep& step : chain.steps) steps.push_back(rows_from(step, begin));
-    if (chain.write_input) chain.write_input(begin, rows, steps[0].x);
-    cuda::matmul_chain(steps, rows, scratch_.chain_workspace, stream_);
-  }
+  // Without cuBLAS: as many rows at a time as the small kernels take. What gates later rows of the
+  // first step may lie where the last step writes: it is done first, for all rows.
+  const size_t apart = chain.write_input && n > cuda::kMaxMatmulRows ? 1 : 0;
+  const auto run_steps = [&](size_t first, size_t end) {
+    for (int begin = 0; begin < n && first < end; begin += cuda::kMaxMatmulRows) {
+      const int rows = std::min(n - begin, cuda::kMaxMatmulRows);
+      std::vector<cuda::MatmulStep> steps;
+      for (size_t i = first; i < end; ++i) steps.push_back(rows_from(chain.steps[i], begin));
+      if (first == 0 && chain.write_input) chain.write_input(begin, rows, steps[0].x);
+      cuda::matmul_chain(steps, rows, scratch_.chain_workspace, stream_);
+    }
+  };
+  run_steps(0, apart);
+  run_steps(apart, chain.steps.size());
 }
 
 void PassLauncher::run_wide(const cuda::MatmulStep& step, int n) {
