@@ -28,6 +28,25 @@ __device__ __forceinline__ void pdl_wait() {
 #endif
 }
 
+struct DeviceLimits {
+  int processors = 0;
+  int shared_bytes = 0;  // of a block, at most
+};
+/// Of the current device, all zero if it cannot be asked. The runtime keeps these attributes:
+/// asking costs nothing worth saving.
+inline DeviceLimits device_limits() {
+  DeviceLimits limits;
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&limits.processors, cudaDevAttrMultiProcessorCount, device) !=
+          cudaSuccess ||
+      cudaDeviceGetAttribute(&limits.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                             device) != cudaSuccess) {
+    return {};
+  }
+  return limits;
+}
+
 /// Whether the kernel may be launched so: by the code that was loaded, not the device, for code
 /// made for sm_80 does not wait.
 inline bool waits_by_itself(const void* kernel) {
@@ -41,7 +60,6 @@ template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
             cudaStream_t stream, Args&&... args) {
   const auto* function = reinterpret_cast<const void*>(kernel);
-  // By the code that was loaded, not the device: code made for sm_80 does not wait.
   cudaFuncAttributes loaded = {};
   if (cudaFuncGetAttributes(&loaded, function) != cudaSuccess) return;
   if (static_cast<int64_t>(shared_bytes) > loaded.maxDynamicSharedSizeBytes &&
@@ -58,7 +76,7 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = loaded.ptxVersion >= 90 ? 1 : 0;
+  config.numAttrs = waits_by_itself(function) ? 1 : 0;
   static_cast<void>(cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...));
 }
 

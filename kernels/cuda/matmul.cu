@@ -9,25 +9,6 @@
 namespace fimd::cuda {
 namespace {
 
-struct DeviceLimits {
-  int processors = 0;
-  int shared_bytes = 0;
-};
-
-// The runtime keeps these attributes: asking costs nothing worth saving.
-DeviceLimits device_limits() {
-  DeviceLimits limits;
-  int device = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&limits.processors, cudaDevAttrMultiProcessorCount, device) !=
-          cudaSuccess ||
-      cudaDeviceGetAttribute(&limits.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                             device) != cudaSuccess) {
-    return {};
-  }
-  return limits;
-}
-
 // Two kernels' blocks fit a multiprocessor (228 KB on Hopper), and something small beside them.
 constexpr int kSharedBudget = 104 << 10;
 constexpr int kManyRowTiles = 1024;

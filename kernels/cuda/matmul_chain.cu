@@ -8,25 +8,6 @@
 namespace fimd::cuda {
 namespace {
 
-struct DeviceLimits {
-  int processors = 0;
-  int shared_bytes = 0;
-};
-
-// The runtime keeps these attributes: asking costs nothing worth saving.
-DeviceLimits device_limits() {
-  DeviceLimits limits;
-  int device = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&limits.processors, cudaDevAttrMultiProcessorCount, device) !=
-          cudaSuccess ||
-      cudaDeviceGetAttribute(&limits.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                             device) != cudaSuccess) {
-    return {};
-  }
-  return limits;
-}
-
 void set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step, int& weight_bytes) {
   int n = 0;
   for (const MatmulTask& task : from.tasks) {
