@@ -7,8 +7,8 @@
 // warp has its slots to itself, and fills one anew, with the bulk copy engine, as soon as it has
 // read it:
 //
-//     item    0 1 2 3 4 5 6 | 7 8 9 ..               row tile 0 has k tiles 0 .. 6
-//     warp    0 1 2 3 4 5 6 | 7 8 9 ..
+//     item    0 1 2 3 4 5 6 | 7 8 9 10 11 12 ..      row tile 0 has k tiles 0 .. 6
+//     warp    0 1 2 3 4 5 6 | 7 8 9 10 11  0 ..
 //
 // The stream runs on across the ends of row tiles, across the steps of a chain, and with dependent
 // launch it begins before the kernel in front has ended. So memory delivers the weights of what
@@ -35,8 +35,8 @@ namespace fimd::cuda {
 
 inline constexpr int kChainWarps = 12;  // W
 inline constexpr int kChainThreads = 32 * kChainWarps;
-/// Registers are dealt as if there were so many threads: a block of the kernel behind (attention)
-/// finds room beside one of these.
+/// Registers are dealt as if there were so many threads: with 96 each, attention's blocks find some
+/// beside one of these.
 inline constexpr int kChainRegisterThreads = 640;
 inline constexpr int kMaxRounds = 64 / kChainWarps;  // slots of a warp
 
@@ -400,7 +400,7 @@ __device__ __forceinline__ void write_row_staged(const FloatInput& in, int row,
   }
 }
 
-/// x of a step to shared memory, or what it is made of; sums' barriers anew.
+/// x of a step to shared memory, or what it is made of; sums' counters anew.
 template <class Weights, int T>
 __device__ __forceinline__ void begin_step(const ChainParams& p, const ChainStep& step,
                                            ChainHeader& header, GridBarrier& grid, uint8_t* x,
@@ -451,17 +451,14 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   const uint64_t policy = read_once_policy();
   uint64_t* full = header.full[warp];
   uint8_t* ring = shared + p.ring_offset + warp * p.rounds * p.slot_bytes;
+  // What is read by varying indices: constant memory is slow at that.
   for (int i = static_cast<int>(threadIdx.x); i < sizeof(p.steps) / 4; i += kChainThreads) {
     reinterpret_cast<uint32_t*>(header.steps)[i] = reinterpret_cast<const uint32_t*>(p.steps)[i];
   }
+  if (threadIdx.x < p.n_steps) header.shares[threadIdx.x] = share_of(p.steps[threadIdx.x]);
   if (lane < p.rounds) barrier_init(full + lane, 1);
   barrier_init_done();
   __syncthreads();
-  if (lane < p.n_steps) {
-    // Every warp the same, rather than wait for one.
-    header.shares[lane] = share_of(header.steps[lane]);
-  }
-  __syncwarp();
 
   // The next item to fetch. Its part of x is fetched with it if it is there: from its step's
   // beginning on.
