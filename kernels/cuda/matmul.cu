@@ -84,33 +84,15 @@ void launch_matmul(const MatmulParams& p, int weight_bytes, cudaStream_t stream)
 void launch_tasks(const MatmulStep& step, int n_rows, bool bf16, cudaStream_t stream) {
   const RowGroups groups = row_groups(n_rows);
   MatmulParams p = {};
-  int n = 0;
-  int weight_bytes = bf16 ? kTileRows * kBf16SlotStride : 0;
-  for (const MatmulTask& task : step.tasks) {
-    if (task.w.data == nullptr) break;
-    TaskParams& out = p.tasks[n++];
-    out = {static_cast<const uint8_t*>(task.w.data),
-           task.bias,
-           task.y,
-           task.y_stride,
-           task.w.rows,
-           p.row_tiles,
-           p.row_tiles,
-           task.w.type,
-           task.accumulate};
-    out.row_tile_end += static_cast<int>(divide_up(task.w.rows, kTileRows));
-    p.row_tiles = out.row_tile_end;
-    weight_bytes = std::max(weight_bytes, tile_bytes(task.w.type));
-  }
-  if (n == 0) return;
-  const bool floats = step.floats.x != nullptr;
-  const int64_t cols = floats ? step.floats.cols : step.x.cols;
-  p.cols = static_cast<int>(cols);
+  const TaskTotals totals = set_tasks(step, p.tasks);
+  const int weight_bytes = totals.slot_bytes;
+  p.row_tiles = totals.row_tiles;
+  p.cols = static_cast<int>(cols_of(step));
   p.n_rows = n_rows;
   p.groups = groups.count;
-  p.k_tiles = static_cast<int>(divide_up(cols, bf16 ? kBf16TileCols : kTileCols));
+  p.k_tiles = static_cast<int>(divide_up(p.cols, bf16 ? kBf16TileCols : kTileCols));
   p.group_bytes = bf16 ? bf16_group_bytes(groups.rows) : q8_group_bytes(groups.rows);
-  p.x_place = floats ? XPlace::kFloats : XPlace::kGlobal;
+  p.x_place = step.floats.x != nullptr ? XPlace::kFloats : XPlace::kGlobal;
   p.floats = step.floats;
   p.x = static_cast<const uint8_t*>(bf16 ? step.x.bf16 : step.x.q8);
   p.swiglu = step.swiglu;

@@ -8,35 +8,19 @@
 namespace fimd::cuda {
 namespace {
 
-void set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step, int& weight_bytes) {
-  int n = 0;
-  for (const MatmulTask& task : from.tasks) {
-    if (task.w.data == nullptr || task.w.rows <= 0) break;
-    ChainTask& out = step.tasks[n++];
-    out = {static_cast<const uint8_t*>(task.w.data),
-           task.bias,
-           task.y,
-           task.y_stride,
-           task.w.rows,
-           step.row_tiles,
-           step.row_tiles,
-           task.w.type,
-           task.accumulate};
-    out.row_tile_end += static_cast<int>(divide_up(task.w.rows, kTileRows));
-    step.row_tiles = out.row_tile_end;
-    weight_bytes =
-        std::max(weight_bytes, bf16 ? kTileRows * kBf16SlotStride : tile_bytes(task.w.type));
-  }
-  const bool floats = from.floats.x != nullptr;
-  const int64_t cols = floats ? from.floats.cols : from.x.cols;
-  step.cols = static_cast<int>(cols);
-  step.k_tiles = static_cast<int>(divide_up(cols, bf16 ? kBf16TileCols : kTileCols));
+/// Returns the bytes of the largest item.
+int set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step) {
+  const TaskTotals totals = set_tasks(from, step.tasks);
+  step.row_tiles = totals.row_tiles;
+  step.cols = static_cast<int>(cols_of(from));
+  step.k_tiles = static_cast<int>(divide_up(step.cols, bf16 ? kBf16TileCols : kTileCols));
   step.floats = from.floats;
-  if (!floats || n_rows > kMaxFloatRows) {
+  if (from.floats.x == nullptr || n_rows > kMaxFloatRows) {
     step.x = static_cast<const uint8_t*>(bf16 ? from.x.bf16 : from.x.q8);
   }
   step.swiglu = from.swiglu;
   step.out = {from.out, row_groups(n_rows)};
+  return totals.slot_bytes;
 }
 
 /// How the ring and activations share a multiprocessor's memory: bytes to launch with, or 0 if that
@@ -118,7 +102,7 @@ bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void
   ChainParams p = {};
   int weight_bytes = 0;
   for (const MatmulStep& step : steps) {
-    set_step(step, n_rows, bf16, p.steps[p.n_steps++], weight_bytes);
+    weight_bytes = std::max(weight_bytes, set_step(step, n_rows, bf16, p.steps[p.n_steps++]));
   }
   const int rows = row_groups(n_rows).rows;
   p.n_rows = n_rows;

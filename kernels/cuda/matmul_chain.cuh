@@ -27,6 +27,7 @@
 #pragma once
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/matmul_tasks.h"
 #include "kernels/cuda/quantize.cuh"
 #include "kernels/cuda/tile_product.cuh"
 #include "kernels/cuda/weight_ring.cuh"
@@ -40,20 +41,8 @@ inline constexpr int kChainThreads = 32 * kChainWarps;
 inline constexpr int kChainRegisterThreads = 640;
 inline constexpr int kMaxRounds = 64 / kChainWarps;  // slots of a warp
 
-struct ChainTask {
-  const uint8_t* weights;
-  const float* bias;
-  float* y;
-  int64_t y_stride;
-  int64_t rows;
-  int row_tile_begin;  // among all tasks' row tiles
-  int row_tile_end;
-  DType type;
-  bool accumulate;
-};
-
 struct ChainStep {
-  ChainTask tasks[kMaxMatmulTasks];
+  TaskParams tasks[kMaxMatmulTasks];
   int row_tiles;
   int k_tiles;
   int cols;
@@ -161,7 +150,7 @@ struct ItemCursor {
   }
 };
 
-__device__ __forceinline__ const ChainTask& task_of(const ChainStep& step, int row_tile) {
+__device__ __forceinline__ const TaskParams& task_of(const ChainStep& step, int row_tile) {
   int task = step.swiglu ? row_tile >> 1 & 1 : 0;
   if (!step.swiglu) {
     while (row_tile >= step.tasks[task].row_tile_end) ++task;
@@ -169,7 +158,7 @@ __device__ __forceinline__ const ChainTask& task_of(const ChainStep& step, int r
   return step.tasks[task];
 }
 /// The row tile's place in its task.
-__device__ __forceinline__ int place_in_task(const ChainStep& step, const ChainTask& task,
+__device__ __forceinline__ int place_in_task(const ChainStep& step, const TaskParams& task,
                                              int row_tile) {
   return step.swiglu ? (row_tile >> 2) * 2 + (row_tile & 1) : row_tile - task.row_tile_begin;
 }
@@ -181,7 +170,7 @@ struct TiledChain {
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.q8 = at; }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int) {
     const int row_tile = at.row_tile();
-    const ChainTask& task = task_of(step, row_tile);
+    const TaskParams& task = task_of(step, row_tile);
     tile = tile_bytes(task.type);
     from = task.weights +
            (int64_t{place_in_task(step, task, row_tile)} * at.share.k_tiles + at.k) * tile;
@@ -212,7 +201,7 @@ struct Bf16Chain {
   }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int lane) {
     const int row_tile = at.row_tile();
-    const ChainTask& task = task_of(step, row_tile);
+    const TaskParams& task = task_of(step, row_tile);
     const int64_t row = int64_t{kTileRows} * place_in_task(step, task, row_tile);
     n_rows = static_cast<int>(min(int64_t{kTileRows}, task.rows - row));
     from = task.weights + 2 * ((row + lane) * step.cols + kBf16TileCols * at.k);
@@ -298,7 +287,7 @@ __device__ __forceinline__ float total(const float* sums, int classes, int i) {
 
 /// A row tile to y, by one warp.
 template <int T>
-__device__ __forceinline__ void write_row_tile(const ChainTask& task, int place, int n_rows,
+__device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,
                                                const float* sums, int classes, int lane) {
 #pragma unroll
   for (int first = 0; first < kTileRows * T; first += 32) {
@@ -530,7 +519,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     const uint8_t* resident = shared + p.x_offset;
     while (reading.item < reading.share.n_items) {
       const int row_tile = reading.row_tile();
-      const ChainTask& task = task_of(step, row_tile);
+      const TaskParams& task = task_of(step, row_tile);
       const int item_class = reading.k;
       const DType type = task.type;
       bool last = false;

@@ -1,7 +1,7 @@
 // What a product's kernel is given, and how its work is dealt to the warps (see matmul.cuh).
 #pragma once
 
-#include "kernels/cuda/pack.h"
+#include "kernels/cuda/matmul_tasks.h"
 #include "kernels/cuda/quantize.cuh"
 #include "kernels/cuda/weight_ring.cuh"
 
@@ -13,18 +13,6 @@ inline constexpr int kMatmulThreads = 32 * kMatmulWarps;
 inline constexpr int kMaxTeams = 4;
 inline constexpr int kMaxSumSlots = 8;
 inline constexpr int kBarrierBytes = (kMatmulWarps * kMaxStages + 2 * kMaxTeams * kMaxSumSlots) * 8;
-
-struct TaskParams {
-  const uint8_t* weights;
-  const float* bias;
-  float* y;
-  int64_t y_stride;
-  int64_t rows;
-  int row_tile_begin;  // among all tasks' row tiles
-  int row_tile_end;
-  DType type;
-  bool accumulate;
-};
 
 enum class XPlace {
   kFloats,    // resident, quantised here

@@ -8,13 +8,9 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/pack.h"
-
 namespace fimd::cuda {
 
 inline constexpr int kMaxStages = 8;
-/// Rows of BF16 weights are this far apart in a slot: no bank conflicts.
-inline constexpr int kBf16SlotStride = kBf16TileCols * 2 + 64;
 
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));

@@ -1,0 +1,58 @@
+// A product's tasks as its kernels are given them.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/cuda/pack.h"
+
+namespace fimd::cuda {
+
+/// Rows of BF16 weights are this far apart in a slot of shared memory: no bank conflicts.
+inline constexpr int kBf16SlotStride = kBf16TileCols * 2 + 64;
+
+struct TaskParams {
+  const uint8_t* weights;
+  const float* bias;
+  float* y;
+  int64_t y_stride;
+  int64_t rows;
+  int row_tile_begin;  // among all tasks' row tiles
+  int row_tile_end;
+  DType type;
+  bool accumulate;
+};
+
+struct TaskTotals {
+  int row_tiles = 0;
+  int slot_bytes = 0;  // of the largest item
+};
+
+/// The tasks of `step`, one after another; the rest of `tasks` stays as it is.
+inline TaskTotals set_tasks(const MatmulStep& step, TaskParams (&tasks)[kMaxMatmulTasks]) {
+  TaskTotals totals;
+  for (int i = 0; i < kMaxMatmulTasks && step.tasks[i].w.data != nullptr; ++i) {
+    const MatmulTask& from = step.tasks[i];
+    const int end = totals.row_tiles + static_cast<int>(divide_up(from.w.rows, kTileRows));
+    tasks[i] = {.weights = static_cast<const uint8_t*>(from.w.data),
+                .bias = from.bias,
+                .y = from.y,
+                .y_stride = from.y_stride,
+                .rows = from.w.rows,
+                .row_tile_begin = totals.row_tiles,
+                .row_tile_end = end,
+                .type = from.w.type,
+                .accumulate = from.accumulate};
+    totals.row_tiles = end;
+    const bool bf16 = from.w.type == DType::kBF16;
+    totals.slot_bytes =
+        std::max(totals.slot_bytes, bf16 ? kTileRows * kBf16SlotStride : tile_bytes(from.w.type));
+  }
+  return totals;
+}
+
+/// Columns of the step's input.
+inline int64_t cols_of(const MatmulStep& step) {
+  return step.floats.x != nullptr ? step.floats.cols : step.x.cols;
+}
+
+}  // namespace fimd::cuda
