@@ -12,8 +12,6 @@ namespace {
 constexpr int kShortRemainder = 16;
 /// Several texts are scored at once, and are to be compared at once.
 constexpr int kShortScored = 40;
-
-constexpr const char* kCacheFull = "the KV cache is full; raise its budget";
 }  // namespace
 
 Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, PromptEncoder& encoder,
@@ -246,97 +244,6 @@ bool Scheduler::plan() {
   return !planned_.empty();
 }
 
-/// Gives a sequence its cached prefix and a promise of the pages it may need. False: not yet.
-bool Scheduler::admit(Sequence& sequence) {
-  const int64_t most = std::min<int64_t>(options_.context_length,
-                                         static_cast<int64_t>(sequence.tokens.size()) +
-                                             std::max(sequence.request.params.max_tokens, 0) + 1);
-  const auto pages = static_cast<int>((most + geometry_.page_tokens - 1) / geometry_.page_tokens);
-  if (pages + 1 + branch_page_promise(sequence) > geometry_.n_pages) {
-    sequence.searches = sequence.sample.logits_only = false;
-  }
-  sequence.promised_pages = pages + 1 + branch_page_promise(sequence);
-  if (!has_room_for(sequence) && !make_room_for(sequence)) return false;
-  PrefixCache::Match match = cache_.match(sequence.known());
-  sequence.pages = std::move(match.pages);
-  sequence.computed = match.length;
-  sequence.admitted = true;
-  promised_pages_ += sequence.promised_pages;
-  if (states_.n_slots > 0) {
-    sequence.slot = free_slots_.back();
-    free_slots_.pop_back();
-    sequence.resumable = match.length;
-    if (match.checkpoint >= 0) {
-      backend_.restore_state(match.checkpoint, sequence.slot);
-    } else {
-      backend_.clear_state(sequence.slot);
-    }
-  }
-  const int in_last_page = sequence.computed % geometry_.page_tokens;
-  if (in_last_page != 0) {
-    const auto copy = cache_.allocate();
-    if (!copy) {
-      fail(sequence, {ErrorCode::kResourceExhausted, kCacheFull});
-      return true;
-    }
-    backend_.copy_page(sequence.pages.back(), *copy, in_last_page);
-    cache_.release(sequence.pages.back());
-    sequence.pages.back() = *copy;
-  }
-  if (sequence.started_ms < 0) {
-    sequence.started_ms = sequence.since_submit.elapsed_ms();
-    sequence.stats.queue_ms = sequence.started_ms;
-  }
-  // It may be admitted again: what it has computed itself by then is not reuse.
-  GenerationStats& stats = sequence.stats;
-  stats.cached_tokens =
-      std::max(stats.cached_tokens,
-               std::min(sequence.computed, sequence.prompt_tokens) - stats.prefilled_tokens);
-  return true;
-}
-
-void Scheduler::give_up_pages(Sequence& sequence) {
-  end_search(sequence);
-  for (const int32_t page : sequence.pages) cache_.release(page);
-  sequence.pages.clear();
-  sequence.computed = 0;
-  if (sequence.admitted) promised_pages_ -= sequence.promised_pages;
-  sequence.admitted = false;
-  if (sequence.slot >= 0) free_slots_.push_back(sequence.slot);
-  sequence.slot = -1;
-  sequence.stats.scored_logprob = 0;
-}
-
-bool Scheduler::has_room_for(const Sequence& sequence) const {
-  return promised_pages_ + sequence.promised_pages <= geometry_.n_pages &&
-         (states_.n_slots == 0 || !free_slots_.empty());
-}
-
-/// Background sequences give their pages up for an interactive one; they start again from what the
-/// cache keeps of them.
-bool Scheduler::make_room_for(const Sequence& sequence) {
-  if (sequence.interactive()) {
-    for (const auto& other : sequences_) {
-      if (other->done || other->interactive() || !other->admitted) continue;
-      keep_in_cache(*other);
-      keep_state(*other);
-      give_up_pages(*other);
-    }
-  }
-  return has_room_for(sequence);
-}
-
-bool Scheduler::extend_pages(Sequence& sequence, int end) {
-  const auto wanted =
-      static_cast<size_t>((end + geometry_.page_tokens - 1) / geometry_.page_tokens);
-  while (sequence.pages.size() < wanted) {
-    const auto page = cache_.allocate();
-    if (!page) return false;
-    sequence.pages.push_back(*page);
-  }
-  return true;
-}
-
 int Scheduler::chunk_for(const Sequence& sequence) const {
   if (ms_per_token_ <= 0) return options_.prefill_chunk;
   const double budget_ms =
@@ -349,7 +256,7 @@ int Scheduler::chunk_for(const Sequence& sequence) const {
 bool Scheduler::plan_input(Sequence& sequence, int n_tokens) {
   if (!extend_pages(sequence, sequence.computed + n_tokens)) {
     // Promises cover every page a sequence uses; this is the last defence.
-    fail(sequence, {ErrorCode::kResourceExhausted, kCacheFull});
+    fail(sequence, cache_full());
     return false;
   }
   sequence.planned = n_tokens;
@@ -414,52 +321,6 @@ void Scheduler::run() {
     advance(*sequence, row, n);
     row += n;
   }
-}
-
-/// Chooses where the coming pass leaves checkpoints of a sequence's state.
-void Scheduler::plan_saves(Sequence& sequence) {
-  if (sequence.slot < 0) return;
-  const int end = sequence.computed + sequence.planned;
-  const auto save_at = [&](int position) {
-    if (cache_.has_checkpoint(std::span(sequence.tokens).first(static_cast<size_t>(position)))) {
-      return;
-    }
-    if (const auto id = cache_.allocate_checkpoint()) {
-      sequence.saves.push_back({position - sequence.computed, *id});
-    }
-  };
-  for (const int position : sequence.checkpoints) {
-    if (position > sequence.computed && position <= end) save_at(position);
-  }
-  // Multiples, as a suggestion that is made again says the same.
-  const int spacing = options_.checkpoints.generated_spacing;
-  const int first = std::max(sequence.computed, sequence.prompt_tokens) / spacing + 1;
-  for (int position = first * spacing; position <= end; position += spacing) save_at(position);
-}
-
-void Scheduler::keep_saves(Sequence& sequence) {
-  if (sequence.saves.empty()) return;
-  keep_in_cache(sequence);
-  const int before = sequence.computed - sequence.planned;
-  for (const StateSave& save : sequence.saves) {
-    sequence.resumable = before + save.after;
-    cache_.keep_checkpoint(
-        std::span(sequence.tokens).first(static_cast<size_t>(sequence.resumable)), save.checkpoint,
-        sequence.resumable > sequence.prompt_tokens);
-  }
-  sequence.saves.clear();
-}
-
-/// Of a sequence that ends before its time: whoever comes next should not read all that again.
-void Scheduler::keep_state(Sequence& sequence) {
-  if (sequence.slot < 0) return;
-  if (sequence.computed - sequence.resumable < options_.checkpoints.least_gap) return;
-  const auto id = cache_.allocate_checkpoint();
-  if (!id) return;
-  backend_.save_state(sequence.slot, *id);
-  cache_.keep_checkpoint(std::span(sequence.tokens).first(static_cast<size_t>(sequence.computed)),
-                         *id);
-  sequence.resumable = sequence.computed;
 }
 
 /// Its samples of the last pass are the n_rows from first_row on.
@@ -566,12 +427,6 @@ void Scheduler::finish(Sequence& sequence, FinishReason reason) {
 }
 
 void Scheduler::fail(Sequence& sequence, Error error) { end(sequence, std::move(error)); }
-
-void Scheduler::keep_in_cache(const Sequence& sequence) {
-  if (sequence.computed == 0) return;
-  cache_.insert(std::span(sequence.tokens).first(static_cast<size_t>(sequence.computed)),
-                sequence.pages);
-}
 
 /// Lets go of everything and answers. The sequence itself goes with the next sweep().
 void Scheduler::end(Sequence& sequence, Result<GenerationStats> result) {

@@ -85,4 +85,8 @@ struct Sequence {
   int remaining() const { return static_cast<int>(tokens.size()) - computed; }
 };
 
+inline Error cache_full() {
+  return {ErrorCode::kResourceExhausted, "the KV cache is full; raise its budget"};
+}
+
 }  // namespace fimd
