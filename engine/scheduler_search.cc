@@ -46,7 +46,7 @@ int Scheduler::plan_branches(Sequence& sequence, int budget) {
     while (pages.size() * index_of(geometry_.page_tokens) < tokens) {
       const auto page = cache_.allocate();
       if (!page) {
-        fail(sequence, {ErrorCode::kResourceExhausted, "the KV cache is full; raise its budget"});
+        fail(sequence, cache_full());
         return 0;
       }
       pages.push_back(*page);
@@ -94,10 +94,7 @@ void Scheduler::search_on(Sequence& sequence, size_t first_row) {
   }
   ++sequence.stats.decoded_tokens;
   keep_best_branch(sequence);
-  if (!take_branch_pages(sequence)) {
-    return fail(sequence,
-                {ErrorCode::kResourceExhausted, "the KV cache is full; raise its budget"});
-  }
+  if (!take_branch_pages(sequence)) return fail(sequence, cache_full());
   emit_agreed(sequence);
   if (sequence.done) return;
   if (search.over()) finish_search(sequence);
