@@ -25,7 +25,8 @@ struct Pass {
         q(poisoned<__half>(outputs)),
         out(poisoned<float>(outputs)),
         workspace(to_device(
-            std::vector<char>(attention_workspace_bytes(kv.n_rows, n_heads, shape.head_dim)))) {}
+            std::vector<char>(attention_workspace_bytes(kv.n_rows, n_heads, shape.head_dim)))),
+        stale(kv.before_append()) {}
 
   void append() const {
     RopeParams rope;
@@ -36,16 +37,10 @@ struct Pass {
                 kv.device_pages.as<int32_t>(), q.as<__half>(), nullptr);
   }
   void attend(const DeviceBuffer& sequences, int max_rows, bool overlaps) const {
-    AttentionParams p;
+    AttentionParams p = kv.attention_params();
     p.q = q.as<__half>();
-    p.kv = kv.device();
     p.sequences = sequences.as<Sequence>();
-    p.n_sequences = static_cast<int>(kv.sequences.size());
-    p.pages = kv.device_pages.as<int32_t>();
-    p.n_rows = kv.n_rows;
-    p.n_heads = n_heads;
     p.max_rows = max_rows;
-    p.max_keys = kv.max_keys;
     p.out = out.as<float>();
     p.overlaps_append = overlaps;
     p.workspace = workspace.data();
@@ -53,25 +48,9 @@ struct Pass {
   }
   /// Pages as they were before: keys that append() has not stored yet are not numbers.
   void reset() const {
-    REQUIRE(cudaMemcpy(kv.device_k.data(), stale_k.data(), stale_k.size() * sizeof(__half),
-                       cudaMemcpyHostToDevice) == cudaSuccess);
-    REQUIRE(cudaMemcpy(kv.device_v.data(), stale_v.data(), stale_v.size() * sizeof(__half),
-                       cudaMemcpyHostToDevice) == cudaSuccess);
+    kv.upload(stale);
     REQUIRE(cudaMemset(out.data(), 0, out.bytes()) == cudaSuccess);
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
-  }
-  void make_stale() {
-    stale_k = kv.k;
-    stale_v = kv.v;
-    for (size_t s = 0; s < kv.sequences.size(); ++s) {
-      for (int r = 0; r < kv.sequences[s].n_rows; ++r) {
-        for (int head = 0; head < shape.n_kv_heads; ++head) {
-          const auto at = static_cast<ptrdiff_t>(kv.at(s, kv.sequences[s].first + r, head));
-          std::fill_n(stale_k.begin() + at, shape.head_dim, __float2half(NAN));
-          std::fill_n(stale_v.begin() + at, shape.head_dim, __float2half(NAN));
-        }
-      }
-    }
   }
 
   AttentionShape shape;
@@ -79,7 +58,7 @@ struct Pass {
   int n_heads;
   size_t outputs;
   DeviceBuffer qkv, inv_freq, q, out, workspace;
-  std::vector<__half> stale_k, stale_v;
+  PagedKv::Contents stale;
 };
 
 TEST_CASE("attention right behind the append sees what was appended") {
@@ -90,7 +69,6 @@ TEST_CASE("attention right behind the append sees what was appended") {
       shape.group = 4;
       shape.spans = {{rows, first}, {1, 130}};
       Pass pass(shape, 40);
-      pass.make_stale();
       pass.reset();
       pass.append();
       REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
@@ -115,7 +93,6 @@ TEST_CASE("attention of the last rows alone sees the rows appended before them")
     shape.group = 2;
     shape.spans = {{rows, 200}, {rows, 0}};
     Pass pass(shape, 41);
-    pass.make_stale();
     std::vector<Sequence> tails;
     for (const Sequence& s : pass.kv.sequences) {
       tails.push_back({s.row_begin + s.n_rows - 1, 1, s.first + s.n_rows - 1, s.page_begin});

@@ -29,16 +29,8 @@ struct Run {
         out(poisoned<float>(elements())),
         workspace(to_device(
             std::vector<char>(attention_workspace_bytes(kv.n_rows, n_heads, shape.head_dim)))) {
+    params = kv.attention_params();
     params.q = device_q.as<__half>();
-    params.kv = kv.device();
-    params.sequences = kv.device_sequences.as<Sequence>();
-    params.n_sequences = static_cast<int>(kv.sequences.size());
-    params.pages = kv.device_pages.as<int32_t>();
-    params.n_rows = kv.n_rows;
-    params.n_heads = n_heads;
-    params.window = shape.window;
-    params.max_rows = kv.max_rows;
-    params.max_keys = kv.max_keys;
     params.out = out.as<float>();
     params.workspace = workspace.data();
   }

@@ -88,27 +88,10 @@ TEST_CASE("logits equal those of the plain reference pass: as wide as real model
 
 TEST_CASE("graphs, single launches and passes without cuBLAS compute the same") {
   for (const DType type : {DType::kBF16, DType::kQ4_K}) {
-    CAPTURE(static_cast<int>(type));
-    const GpuModel model = make_model(gpu_shape("qwen2", type));
-    const auto backend = model.backend();
-    const auto single = model.backend({.use_graphs = false});
-    const auto tokens = some_tokens(150, 300);
-    const std::span<const TokenId> all(tokens);
-    Feeder a(*backend, pages_from(0, 8));
-    Feeder b(*single, pages_from(0, 8));
-    for (size_t at = 0; at < 120;) {
-      // Each shape three times: launched, then from its graph.
-      for (const size_t n : {1, 1, 1, 3, 3, 3, 11, 11, 11}) {
-        if (at + n > all.size()) break;
-        CHECK(a.feed(all.subspan(at, n)) == b.feed(all.subspan(at, n)));
-        at += n;
-      }
-    }
-    const auto narrow = model.backend({.use_cublas = false});
-    const auto wide = Feeder(*backend, pages_from(10, 8)).feed(tokens);
-    const auto pieces = Feeder(*narrow, pages_from(10, 8)).feed(tokens);
-    CHECK(worst_relative(wide, pieces) <
-          (type == DType::kBF16 ? kBf16Tolerance : kQuantisedTolerance));
+    const double tolerance = type == DType::kBF16 ? kBf16Tolerance : kQuantisedTolerance;
+    compare_ways_to_launch(gpu_shape("qwen2", type), [&](const auto& wide, const auto& pieces) {
+      CHECK(worst_relative(wide, pieces) < tolerance);
+    });
   }
 }
 

@@ -131,4 +131,29 @@ inline void compare_with_reference(const Shape& shape) {
   CHECK(worst_relative(pieces, expected) < tolerance);
 }
 
+/// Graphs give what single launches give; check(with, without cuBLAS) compares a prompt's rows.
+template <class Check>
+void compare_ways_to_launch(const Shape& shape, Check check) {
+  CAPTURE(static_cast<int>(shape.type));
+  const GpuModel model = make_model(shape);
+  const auto backend = model.backend();
+  const auto single = model.backend({.use_graphs = false});
+  const auto tokens = some_tokens(150, 300);
+  const std::span<const TokenId> all(tokens);
+  Feeder a(*backend, pages_from(0, 8));
+  Feeder b(*single, pages_from(0, 8));
+  for (size_t at = 0; at < 120;) {
+    // Each shape three times: launched, then from its graph.
+    for (const size_t n : {1, 1, 1, 3, 3, 3, 11, 11, 11}) {
+      if (at + n > all.size()) break;
+      CHECK(a.feed(all.subspan(at, n)) == b.feed(all.subspan(at, n)));
+      at += n;
+    }
+  }
+  const auto narrow = model.backend({.use_cublas = false});
+  const auto wide = Feeder(*backend, pages_from(10, 8)).feed(tokens);
+  const auto pieces = Feeder(*narrow, pages_from(10, 8)).feed(tokens);
+  check(wide, pieces);
+}
+
 }  // namespace fimd::test

@@ -130,31 +130,14 @@ TEST_CASE("hybrids of other shapes: grouped heads, a recurrent last layer, odd n
 
 TEST_CASE("hybrids: graphs, single launches and passes without cuBLAS compute the same") {
   for (const DType type : {DType::kBF16, DType::kQ4_K}) {
-    CAPTURE(static_cast<int>(type));
     Shape shape = hybrid_shape(type);
     if (type == DType::kBF16) {  // a recurrent layer's rows are wider than those of attention
       shape.k_heads = 4;
       shape.v_heads = 8;
     }
-    const GpuModel model = make_model(shape);
-    const auto backend = model.backend();
-    const auto single = model.backend({.use_graphs = false});
-    const auto tokens = some_tokens(150, 300);
-    const std::span<const TokenId> all(tokens);
-    Feeder a(*backend, pages_from(0, 8));
-    Feeder b(*single, pages_from(0, 8));
-    for (size_t at = 0; at < 120;) {
-      // Each shape three times: launched, then from its graph.
-      for (const size_t n : {1, 1, 1, 3, 3, 3, 11, 11, 11}) {
-        if (at + n > all.size()) break;
-        CHECK(a.feed(all.subspan(at, n)) == b.feed(all.subspan(at, n)));
-        at += n;
-      }
-    }
-    const auto narrow = model.backend({.use_cublas = false});
-    const auto wide = Feeder(*backend, pages_from(10, 8)).feed(tokens);
-    const auto pieces = Feeder(*narrow, pages_from(10, 8)).feed(tokens);
-    check_rows(wide, pieces, type == DType::kBF16 ? kBf16Hybrid : kQuantisedHybrid);
+    compare_ways_to_launch(shape, [&](const auto& wide, const auto& pieces) {
+      check_rows(wide, pieces, type == DType::kBF16 ? kBf16Hybrid : kQuantisedHybrid);
+    });
   }
 }
 

@@ -66,6 +66,45 @@ class PagedKv {
             shape_.head_dim};
   }
 
+  /// Of a whole pass, but for q, outputs and workspace.
+  cuda::AttentionParams attention_params() const {
+    cuda::AttentionParams params;
+    params.kv = device();
+    params.sequences = device_sequences.as<cuda::Sequence>();
+    params.n_sequences = static_cast<int>(sequences.size());
+    params.pages = device_pages.as<int32_t>();
+    params.n_rows = n_rows;
+    params.n_heads = shape_.n_kv_heads * shape_.group;
+    params.window = shape_.window;
+    params.max_rows = max_rows;
+    params.max_keys = max_keys;
+    return params;
+  }
+
+  struct Contents {
+    std::vector<__half> k, v;
+  };
+  /// The pages before the sequences' rows are appended: their places hold no numbers.
+  Contents before_append() const {
+    Contents stale = {k, v};
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      for (int row = 0; row < sequences[s].n_rows; ++row) {
+        for (int head = 0; head < shape_.n_kv_heads; ++head) {
+          const auto begin = static_cast<ptrdiff_t>(at(s, sequences[s].first + row, head));
+          std::fill_n(stale.k.begin() + begin, shape_.head_dim, __float2half(NAN));
+          std::fill_n(stale.v.begin() + begin, shape_.head_dim, __float2half(NAN));
+        }
+      }
+    }
+    return stale;
+  }
+  void upload(const Contents& contents) const {
+    REQUIRE(cudaMemcpy(device_k.data(), contents.k.data(), contents.k.size() * sizeof(__half),
+                       cudaMemcpyHostToDevice) == cudaSuccess);
+    REQUIRE(cudaMemcpy(device_v.data(), contents.v.data(), contents.v.size() * sizeof(__half),
+                       cudaMemcpyHostToDevice) == cudaSuccess);
+  }
+
   /// Where position `position` of sequence `s` begins, for one KV head.
   size_t at(size_t s, int position, int kv_head) const {
     const auto index = static_cast<size_t>(sequences[s].page_begin + position / shape_.page_tokens);

@@ -68,37 +68,16 @@ struct Pass {
     out = poisoned<float>(outputs);
     workspace =
         to_device(std::vector<char>(attention_workspace_bytes(kv.n_rows, n_heads, shape.head_dim)));
-    stale_k = kv.k;
-    stale_v = kv.v;
-    for (size_t s = 0; s < kv.sequences.size(); ++s) {
-      for (int r = 0; r < kv.sequences[s].n_rows; ++r) {
-        for (int head = 0; head < shape.n_kv_heads; ++head) {
-          const auto at = static_cast<ptrdiff_t>(kv.at(s, kv.sequences[s].first + r, head));
-          std::fill_n(stale_k.begin() + at, dim, __float2half(NAN));
-          std::fill_n(stale_v.begin() + at, dim, __float2half(NAN));
-        }
-      }
-    }
+    stale = kv.before_append();
+    params = kv.attention_params();
     params.q = q.as<__half>();
-    params.kv = kv.device();
-    params.sequences = kv.device_sequences.as<Sequence>();
-    params.n_sequences = static_cast<int>(kv.sequences.size());
-    params.pages = kv.device_pages.as<int32_t>();
-    params.n_rows = kv.n_rows;
-    params.n_heads = n_heads;
-    params.window = shape.window;
-    params.max_rows = kv.max_rows;
-    params.max_keys = kv.max_keys;
     params.out = out.as<float>();
     params.workspace = workspace.data();
   }
 
   /// Pages as they were before: the new tokens' places hold no numbers.
   void reset() const {
-    REQUIRE(cudaMemcpy(kv.device_k.data(), stale_k.data(), stale_k.size() * sizeof(__half),
-                       cudaMemcpyHostToDevice) == cudaSuccess);
-    REQUIRE(cudaMemcpy(kv.device_v.data(), stale_v.data(), stale_v.size() * sizeof(__half),
-                       cudaMemcpyHostToDevice) == cudaSuccess);
+    kv.upload(stale);
     REQUIRE(cudaMemset(out.data(), 0xFF, out.bytes()) == cudaSuccess);
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
   }
@@ -120,7 +99,7 @@ struct Pass {
   int n_heads;
   size_t outputs;
   DeviceBuffer qkv, q_norm, k_norm, inv_freq, q, out, workspace;
-  std::vector<__half> stale_k, stale_v;
+  PagedKv::Contents stale;
   RopeParams rope;
   AttentionParams params;
 };
