@@ -8,44 +8,16 @@
 namespace fimd::cuda::attention_detail {
 namespace {
 
-/// How many blocks this GPU runs as one cluster; 0 if it has none.
-template <class C>
-int largest_cluster(int shared_bytes) {
-  auto* kernel = step_kernel<C>;
-  cudaFuncAttributes loaded = {};
-  if (cudaFuncGetAttributes(&loaded, kernel) != cudaSuccess || loaded.ptxVersion < 90) return 0;
-  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) !=
-          cudaSuccess ||
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) !=
-          cudaSuccess) {
-    static_cast<void>(cudaGetLastError());  // too little shared memory
-    return 0;
-  }
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(kMaxCluster);
-  config.blockDim = C::kThreads;
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
-  int size = 0;
-  if (cudaOccupancyMaxPotentialClusterSize(&size, kernel, &config) != cudaSuccess) {
-    static_cast<void>(cudaGetLastError());  // without clusters, then
-    return 0;
-  }
-  return std::min(size, kMaxCluster);
-}
-
 template <class C>
 bool launch_config(StepArgs& args, cudaStream_t stream) {
   const AttentionParams& p = args.base.params;
   const int shared_bytes = C::shared_bytes(p.max_rows, args.rope.rotary_dim);
-  const int largest = largest_cluster<C>(shared_bytes);
+  const int largest = largest_cluster(step_kernel<C>, kMaxCluster, C::kThreads, shared_bytes);
   if (largest < 1) return false;
   args.turns_at = C::turns_at(p.max_rows);
   args.base.tile_rows = C::kRows;
   args.base.m_tiles = (p.max_rows * args.base.group + C::kRows - 1) / C::kRows;
-  int device = 0;
-  int processors = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  const int processors = device_limits().processors;
   // As many blocks as multiprocessors, and at least a unit of keys for each warp.
   const int units = p.n_sequences * args.base.m_tiles * p.kv.n_kv_heads;
   int span = std::max(p.max_keys, 1);
@@ -54,24 +26,11 @@ bool launch_config(StepArgs& args, cudaStream_t stream) {
   const int most = std::min({processors / units, (span + kLeastKeys - 1) / kLeastKeys, largest});
   args.base.n_splits = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(most, 1))));
 
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed =
-      waits_by_itself(reinterpret_cast<const void*>(step_kernel<C>)) ? 1 : 0;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = static_cast<unsigned>(args.base.n_splits);
-  attributes[1].val.clusterDim.y = 1;
-  attributes[1].val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim =
-      dim3(static_cast<unsigned>(args.base.n_splits), static_cast<unsigned>(p.kv.n_kv_heads),
-           static_cast<unsigned>(p.n_sequences * args.base.m_tiles));
-  config.blockDim = C::kThreads;
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  static_cast<void>(cudaLaunchKernelEx(&config, step_kernel<C>, args));
+  const auto splits = static_cast<unsigned>(args.base.n_splits);
+  const dim3 grid(splits, static_cast<unsigned>(p.kv.n_kv_heads),
+                  static_cast<unsigned>(p.n_sequences * args.base.m_tiles));
+  launch_clusters(step_kernel<C>, splits, grid, C::kThreads, static_cast<size_t>(shared_bytes),
+                  stream, args);
   return true;
 }
 

@@ -255,33 +255,15 @@ bool delta_step_supported(const DeltaShape& shape, int kernel, int max_rows) {
       2 * (shape.n_v_heads / shape.n_k_heads) > kMostBlocks) {
     return false;
   }
-  cudaFuncAttributes loaded = {};
-  if (cudaFuncGetAttributes(&loaded, delta_step_kernel) != cudaSuccess) {
-    static_cast<void>(cudaGetLastError());
-    return false;
-  }
-  return loaded.ptxVersion >= 90;  // it has clusters
+  return made_for_hopper(reinterpret_cast<const void*>(delta_step_kernel));
 }
 
 void delta_step(const DeltaStep& step, int n_sequences, cudaStream_t stream) {
   if (n_sequences <= 0) return;
   const auto cluster = static_cast<unsigned>(2 * (step.shape.n_v_heads / step.shape.n_k_heads));
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed =
-      waits_by_itself(reinterpret_cast<const void*>(delta_step_kernel)) ? 1 : 0;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = cluster;
-  attributes[1].val.clusterDim.y = 1;
-  attributes[1].val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(cluster, static_cast<unsigned>(step.shape.n_k_heads),
-                        static_cast<unsigned>(n_sequences));
-  config.blockDim = kThreads;
-  config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  static_cast<void>(cudaLaunchKernelEx(&config, delta_step_kernel, step));
+  const dim3 grid(cluster, static_cast<unsigned>(step.shape.n_k_heads),
+                  static_cast<unsigned>(n_sequences));
+  launch_clusters(delta_step_kernel, cluster, grid, kThreads, 0, stream, step);
 }
 
 }  // namespace fimd::cuda

@@ -47,18 +47,43 @@ inline DeviceLimits device_limits() {
   return limits;
 }
 
-/// Whether the kernel may be launched so: by the code that was loaded, not the device, for code
-/// made for sm_80 does not wait.
-inline bool waits_by_itself(const void* kernel) {
+/// Whether a kernel's loaded code is for sm_90 or newer: it waits by itself, has clusters and bulk
+/// copies. Not a question of the device, which may run code made for sm_80.
+inline bool made_for_hopper(const cudaFuncAttributes& loaded) { return loaded.ptxVersion >= 90; }
+inline bool made_for_hopper(const void* kernel) {
   cudaFuncAttributes loaded = {};
-  return cudaFuncGetAttributes(&loaded, kernel) == cudaSuccess && loaded.ptxVersion >= 90;
+  if (cudaFuncGetAttributes(&loaded, kernel) == cudaSuccess) return made_for_hopper(loaded);
+  static_cast<void>(cudaGetLastError());
+  return false;
 }
 
-/// Enqueues kernel<<<grid, block, shared_bytes, stream>>>(args...). Raises the kernel's limit of
-/// dynamic shared memory where more are asked for. An error stays for cudaGetLastError.
+/// How many blocks, up to `most`, this GPU runs as one cluster of the kernel; 0 if it has no
+/// clusters. Raises the kernel's limits.
+template <class... Params>
+int largest_cluster(void (*kernel)(Params...), int most, int threads, int shared_bytes) {
+  const auto* function = reinterpret_cast<const void*>(kernel);
+  if (!made_for_hopper(function)) return 0;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(most));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  int size = 0;
+  if (cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) !=
+          cudaSuccess ||
+      cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) !=
+          cudaSuccess ||
+      cudaOccupancyMaxPotentialClusterSize(&size, function, &config) != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());
+    return 0;
+  }
+  return size < most ? size : most;
+}
+
+/// As launch(); every `cluster` neighbouring blocks along x are a thread-block cluster, unless it
+/// is 0.
 template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
-            cudaStream_t stream, Args&&... args) {
+void launch_clusters(void (*kernel)(Params...), unsigned cluster, dim3 grid, dim3 block,
+                     size_t shared_bytes, cudaStream_t stream, Args&&... args) {
   const auto* function = reinterpret_cast<const void*>(kernel);
   cudaFuncAttributes loaded = {};
   if (cudaFuncGetAttributes(&loaded, function) != cudaSuccess) return;
@@ -67,17 +92,34 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
                            static_cast<int>(shared_bytes)) != cudaSuccess) {
     return;
   }
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned n = 0;
+  if (made_for_hopper(loaded)) {
+    attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[n++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 0) {
+    attributes[n].id = cudaLaunchAttributeClusterDimension;
+    attributes[n].val.clusterDim.x = cluster;
+    attributes[n].val.clusterDim.y = 1;
+    attributes[n++].val.clusterDim.z = 1;
+  }
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = waits_by_itself(function) ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = n;
   static_cast<void>(cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...));
+}
+
+/// Enqueues kernel<<<grid, block, shared_bytes, stream>>>(args...). Raises the kernel's limit of
+/// dynamic shared memory where more are asked for. An error stays for cudaGetLastError.
+template <class... Params, class... Args>
+void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
+            cudaStream_t stream, Args&&... args) {
+  launch_clusters(kernel, 0, grid, block, shared_bytes, stream, std::forward<Args>(args)...);
 }
 
 }  // namespace fimd::cuda

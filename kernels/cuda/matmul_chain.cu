@@ -90,11 +90,8 @@ bool launch_kind(ChainParams& p, int weight_bytes, cudaStream_t stream) {
 
 }  // namespace
 
-// By the code that was loaded, not the device: code made for sm_80 has no such copies.
 bool chains_here() {
-  cudaFuncAttributes loaded = {};
-  const auto* kernel = reinterpret_cast<const void*>(chain_kernel<TiledChain, 1>);
-  return cudaFuncGetAttributes(&loaded, kernel) == cudaSuccess && loaded.ptxVersion >= 90;
+  return made_for_hopper(reinterpret_cast<const void*>(chain_kernel<TiledChain, 1>));
 }
 
 bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void* workspace,
