@@ -11,6 +11,7 @@
 #include "engine/gguf.h"
 #include "tests/bench/synthetic_models.h"
 #include "tests/engine/gguf_writer.h"
+#include "tests/engine/hyper_parameters.h"
 
 namespace fimd::bench {
 namespace {
@@ -62,28 +63,10 @@ int run(int argc, char** argv) {
   const ModelSpec& spec = model.spec();
 
   test::GgufWriter writer;
-  writer.add_string("general.architecture", spec.architecture);
+  test::add_hyper_parameters(spec.architecture, shape, spec.context_length, 1e-6F, 1e6F, &writer);
   writer.add_string("general.name", spec.name);
-  const auto u32 = [&](const char* key, int64_t value) {
-    writer.add_u32(spec.architecture + "." + key, static_cast<uint32_t>(value));
-  };
-  u32("block_count", shape.layers);
-  u32("context_length", spec.context_length);
-  u32("embedding_length", shape.hidden);
-  u32("feed_forward_length", shape.ff);
-  u32("attention.head_count", shape.heads);
-  u32("attention.head_count_kv", shape.kv_heads);
-  u32("attention.key_length", shape.head_dim);
-  writer.add_f32(spec.architecture + ".attention.layer_norm_rms_epsilon", 1e-6F);
-  writer.add_f32(spec.architecture + ".rope.freq_base", 1e6F);
   if (shape.hybrid()) {
-    u32("rope.dimension_count", shape.rotary_dim);
-    u32("full_attention_interval", shape.interval);
-    u32("ssm.conv_kernel", SyntheticModel::kConvKernel);
-    u32("ssm.state_size", shape.k_dim);
-    u32("ssm.group_count", shape.k_heads);
-    u32("ssm.time_step_rank", shape.v_heads);
-    u32("ssm.inner_size", int64_t{shape.v_heads} * shape.v_dim);
+    test::add_hybrid_parameters(spec.architecture, shape, SyntheticModel::kConvKernel, &writer);
   }
   copy_vocabulary(**vocabulary, &writer);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/engine/gguf_writer.h"
+#include "tests/engine/hyper_parameters.h"
 
 namespace fimd::test {
 
@@ -48,33 +49,17 @@ inline std::vector<std::byte> random_model(const Shape& shape, uint32_t seed,
     for (float& v : result) v = normal(random);
     return result;
   };
-  writer.add_string("general.architecture", shape.arch);
-  const auto u32 = [&](const std::string& key, int value) {
-    writer.add_u32(shape.arch + "." + key, static_cast<uint32_t>(value));
-  };
-  u32("block_count", shape.layers);
-  u32("context_length", shape.context);
-  u32("embedding_length", shape.hidden);
-  u32("feed_forward_length", shape.ff);
-  u32("attention.head_count", shape.heads);
-  u32("attention.head_count_kv", shape.kv_heads);
-  u32("attention.key_length", shape.head_dim);
-  writer.add_f32(shape.arch + ".attention.layer_norm_rms_epsilon", 1e-5F);
-  writer.add_f32(shape.arch + ".rope.freq_base", 5000.0F);
-  if (shape.window > 0) u32("attention.sliding_window", shape.window);
+  add_hyper_parameters(shape.arch, shape, shape.context, 1e-5F, 5000.0F, &writer);
+  if (shape.window > 0) {
+    writer.add_u32(shape.arch + ".attention.sliding_window", static_cast<uint32_t>(shape.window));
+  }
   if (shape.linear_scaling > 0) {
     writer.add_string(shape.arch + ".rope.scaling.type", "linear");
     writer.add_f32(shape.arch + ".rope.scaling.factor", static_cast<float>(shape.linear_scaling));
   }
   const bool hybrid = shape.arch == "qwen35";
   if (hybrid) {
-    u32("rope.dimension_count", shape.rotary_dim);
-    u32("full_attention_interval", shape.interval);
-    u32("ssm.conv_kernel", shape.conv_kernel);
-    u32("ssm.state_size", shape.k_dim);
-    u32("ssm.group_count", shape.k_heads);
-    u32("ssm.time_step_rank", shape.v_heads);
-    u32("ssm.inner_size", shape.v_heads * shape.v_dim);
+    add_hybrid_parameters(shape.arch, shape, shape.conv_kernel, &writer);
     if (shape.grouped) writer.add_bool("qwen35.ssm.grouped_value_heads", true);
   }
   const auto matrix = [&](const std::string& name, int rows, int cols) {
