@@ -21,11 +21,21 @@
 
 namespace fimd::cuda {
 
-__device__ __forceinline__ void pdl_wait() {
+/// The two halves of pdl_wait(), for kernels that a next one, fetching its weights, would slow down
+/// if it came at once: pdl_launch_next() by every thread that does not exit, after the first half.
+__device__ __forceinline__ void pdl_wait_for_inputs() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void pdl_launch_next() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+__device__ __forceinline__ void pdl_wait() {
+  pdl_wait_for_inputs();
+  pdl_launch_next();
 }
 
 struct DeviceLimits {
@@ -95,6 +105,12 @@ void launch_clusters(void (*kernel)(Params...), unsigned cluster, dim3 grid, dim
   cudaLaunchAttribute attributes[2] = {};
   unsigned n = 0;
   if (made_for_hopper(loaded)) {
+    // One division of a multiprocessor's memory for all: with another, a kernel's blocks must wait
+    // until those of the one in front have left it.
+    constexpr int kAllShared = cudaSharedmemCarveoutMaxShared;
+    if (loaded.preferredShmemCarveout != kAllShared) {
+      cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout, kAllShared);
+    }
     attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[n++].val.programmaticStreamSerializationAllowed = 1;
   }
