@@ -29,6 +29,12 @@ int round_keys(int n) {
 
 bool is_bf16(const cuda::Matrix& w) { return w.type == DType::kBF16; }
 
+/// Whether attention leaves what the output product reads: nothing gates its output, and nobody
+/// picks some of its rows.
+bool quantizes(const DeviceAttention& a, const PassShape& shape, bool last) {
+  return shape.small() && !a.rope.q_gates && a.kv.head_dim % 32 == 0 && (!last || shape.every_row);
+}
+
 /// Whether delta_step() does it all, or several launches.
 bool steps(const DeviceDelta& d, const PassShape& shape) {
   return cuda::delta_step_supported(d.shape, d.conv_kernel, shape.max_rows);
@@ -218,13 +224,16 @@ cuda::MatmulStep PassLauncher::step_of(const cuda::FloatInput& in,
   cuda::MatmulStep step = {.floats = in, .x = {.cols = in.cols}};
   std::copy(tasks.begin(), tasks.end(), step.tasks);
   for (const cuda::MatmulTask& task : tasks) {
-    if (is_bf16(task.w)) {
-      step.x.bf16 = scratch_.act_bf16;
-    } else {
-      step.x.q8 = scratch_.act_q8;
-    }
+    const cuda::Activations room = room_for(task.w);
+    if (room.bf16 != nullptr) step.x.bf16 = room.bf16;
+    if (room.q8 != nullptr) step.x.q8 = room.q8;
   }
   return step;
+}
+
+cuda::Activations PassLauncher::room_for(const cuda::Matrix& w) const {
+  if (is_bf16(w)) return {.cols = w.cols, .bf16 = scratch_.act_bf16};
+  return {.cols = w.cols, .q8 = scratch_.act_q8};
 }
 
 /// Everything that a layer's mixer takes from norm(x).
@@ -265,8 +274,8 @@ void PassLauncher::add_mix_out(const DeviceLayer& layer, const Mixed& mixed, flo
                                  .accumulate = true};
   const int64_t cols = task.w.cols;
   cuda::MatmulStep step = step_of({.x = mixed.heads, .cols = cols}, {task});
+  if (mixed.heads == nullptr || mixed.gates != nullptr) step.floats = {};
   if (mixed.gates != nullptr) {
-    step.floats = {};
     chain->write_input = [this, &layer, mixed, cols](int begin, int rows,
                                                      const cuda::Activations& to) {
       const float* heads = mixed.heads + begin * cols;
@@ -359,19 +368,22 @@ void PassLauncher::attend(const DeviceAttention& a, const PassShape& shape, cons
                       shape.sequences, in.pages, scratch_.q, stream_);
     if (appends_only) return;
   }
-  const cuda::AttentionParams params = {
-      .q = scratch_.q,
-      .kv = a.kv,
-      .sequences = tail ? in.tail_sequences : in.sequences,
-      .n_sequences = tail ? shape.tail_sequences : shape.sequences,
-      .pages = in.pages,
-      .n_rows = shape.rows,
-      .n_heads = a.n_heads,
-      .window = a.window,
-      .max_rows = tail ? shape.tail_max_rows : shape.max_rows,
-      .max_keys = shape.keys,
-      .out = scratch_.att,
-      .workspace = scratch_.attention_workspace};
+  cuda::AttentionParams params = {.q = scratch_.q,
+                                  .kv = a.kv,
+                                  .sequences = tail ? in.tail_sequences : in.sequences,
+                                  .n_sequences = tail ? shape.tail_sequences : shape.sequences,
+                                  .pages = in.pages,
+                                  .n_rows = shape.rows,
+                                  .n_heads = a.n_heads,
+                                  .window = a.window,
+                                  .max_rows = tail ? shape.tail_max_rows : shape.max_rows,
+                                  .max_keys = shape.keys,
+                                  .out = scratch_.att,
+                                  .workspace = scratch_.attention_workspace};
+  if (quantizes(a, shape, last)) {
+    params.out = nullptr;
+    params.activations = room_for(a.o);
+  }
   if (tail) return cuda::attention(params, stream_);
   cuda::rope_attention(scratch_.qkv, a.rope, q_scale, scratch_.q, params, stream_);
 }
@@ -420,8 +432,10 @@ void PassLauncher::mix(const DeviceLayer& layer, const PassShape& shape, const V
   }
 }
 
-PassLauncher::Mixed PassLauncher::mixed(const DeviceLayer& layer, const PassShape& shape) const {
+PassLauncher::Mixed PassLauncher::mixed(const DeviceLayer& layer, const PassShape& shape,
+                                        bool last) const {
   if (const DeviceAttention* a = layer.attention()) {
+    if (quantizes(*a, shape, last)) return {nullptr, nullptr};
     return {scratch_.att, a->rope.q_gates ? scratch_.qkv : nullptr};
   }
   return {scratch_.att, steps(*layer.delta(), shape) ? nullptr : scratch_.gates};
@@ -443,7 +457,7 @@ PassLauncher::Mixed PassLauncher::gather_mixed(const DeviceLayer& layer, const M
 void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first,
                         int n) {
   float* x = scratch_.x;
-  Mixed from = mixed(last, shape);
+  Mixed from = mixed(last, shape, true);
   if (!shape.every_row) {
     cuda::gather_rows(x, in.sample_rows + first, n, model_.hidden, scratch_.sampled_x, stream_);
     x = scratch_.sampled_x;
@@ -485,7 +499,7 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
     mix(layer, shape, in, last);
     if (last) break;
     chain = {};
-    add_mix_out(layer, mixed(layer, shape), scratch_.x, &chain);
+    add_mix_out(layer, mixed(layer, shape, last), scratch_.x, &chain);
     add_mlp(layer, scratch_.x, &chain);
     add_projections(model_.layers[i + 1], scratch_.x, &chain);
   }

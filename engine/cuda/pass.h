@@ -110,8 +110,9 @@ class PassLauncher {
     const cuda::SampleRow* samples;
     const int32_t* pages;
   };
-  /// What a layer's mixer leaves for its output product: what its heads give, and what is still to
-  /// gate that (rows of q, k and v with the gates among them, or of a Gated DeltaNet's z), or null.
+  /// What a layer's mixer leaves for its output product: what its heads give (null if it left what
+  /// the product reads), and what is still to gate that (rows of q, k and v with the gates among
+  /// them, or of a Gated DeltaNet's z), or null.
   struct Mixed {
     const float* heads;
     const float* gates;
@@ -128,6 +129,8 @@ class PassLauncher {
   void add_mix_out(const DeviceLayer& layer, const Mixed& mixed, float* x, Chain* chain) const;
   void add_mlp(const DeviceLayer& layer, float* x, Chain* chain) const;
   void add_logits(const float* x, Chain* chain) const;
+  /// Room for what a product by `w` reads, between kernels.
+  cuda::Activations room_for(const cuda::Matrix& w) const;
   /// A step that normalises (or only quantises) its input.
   cuda::MatmulStep step_of(const cuda::FloatInput& in,
                            std::initializer_list<cuda::MatmulTask> tasks) const;
@@ -141,7 +144,7 @@ class PassLauncher {
   void mix(const DeviceLayer& layer, const PassShape& shape, const View& in, bool last);
   void attend(const DeviceAttention& a, const PassShape& shape, const View& in, bool last);
   void run_delta(const DeviceDelta& d, const PassShape& shape, const View& in);
-  Mixed mixed(const DeviceLayer& layer, const PassShape& shape) const;
+  Mixed mixed(const DeviceLayer& layer, const PassShape& shape, bool last) const;
   Mixed gather_mixed(const DeviceLayer& layer, const Mixed& all, const int32_t* rows, int n);
   void tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first, int n);
 

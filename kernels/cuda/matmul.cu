@@ -151,17 +151,6 @@ void matmul(std::span<const MatmulTask> tasks, const FloatInput& x, int n_rows,
   launch_step(step_of(tasks, x, {}), n_rows, stream);
 }
 
-void matmul_swiglu(const Matrix& gate, const Matrix& up, const Activations& x, int n_rows,
-                   const Activations& out, cudaStream_t stream) {
-  launch_step({.tasks = {{.w = gate}, {.w = up}}, .x = x, .swiglu = true, .out = out}, n_rows,
-              stream);
-}
-void matmul_swiglu(const Matrix& gate, const Matrix& up, const FloatInput& x, int n_rows,
-                   const Activations& out, cudaStream_t stream) {
-  launch_step({.tasks = {{.w = gate}, {.w = up}}, .floats = x, .swiglu = true, .out = out}, n_rows,
-              stream);
-}
-
 namespace {
 
 /// One step, however many rows and kinds it has.

@@ -23,11 +23,16 @@ int set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step) {
   return totals.slot_bytes;
 }
 
+// Left to the kernel in front or behind, attention most of all: its blocks are resident beside a
+// chain's, so that each fetches what it can while the other still runs.
+constexpr int kBesideBytes = 64 << 10;
+
 /// How the ring and activations share a multiprocessor's memory: bytes to launch with, or 0 if that
 /// is more than there are. Activations of more than `most_resident` bytes come through the ring.
 template <int T>
-int plan_shared(ChainParams& p, int weight_bytes, int64_t most_resident, int available) {
-  const int fixed = kChainHeaderBytes + chain_sum_bytes<T>();
+int plan_shared(ChainParams& p, int weight_bytes, int64_t most_resident, int available,
+                int least_rounds) {
+  const int fixed = kUnitsAt + p.n_units * unit_bytes<T>();
   int64_t resident = 0;
   int64_t stage = 0;
   bool streamed = false;
@@ -45,28 +50,40 @@ int plan_shared(ChainParams& p, int weight_bytes, int64_t most_resident, int ava
   const int64_t round = int64_t{kChainWarps} * p.slot_bytes;
   const int64_t other = fixed + resident + stage;
   const int64_t rounds = (available - other) / round;
-  if (rounds < 2) return 0;
+  if (rounds < least_rounds) return 0;
   p.rounds = static_cast<int>(std::min<int64_t>(rounds, kMaxRounds));
   p.x_offset = fixed + p.rounds * static_cast<int>(round);
   p.stage_offset = p.x_offset + static_cast<int>(resident);
   return p.stage_offset + static_cast<int>(stage);
 }
 
+int units_of(const ChainStep& step) { return step.row_tiles / (step.swiglu ? 4 : 1); }
+
 template <class Weights, int T>
 bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
                  cudaStream_t stream) {
+  for (int s = 0; s < p.n_steps; ++s) {
+    if (p.steps[s].swiglu) {
+      p.n_units = std::max<int>(p.n_units, divide_up(units_of(p.steps[s]), limits.processors));
+    }
+  }
+  if (p.n_units > kMaxUnits) return false;
   int shared = 0;
-  for (const int64_t most_resident : {128 << 10, 40 << 10, 0}) {
-    if (shared == 0) shared = plan_shared<T>(p, weight_bytes, most_resident, limits.shared_bytes);
+  for (const int beside : {kBesideBytes, 0}) {
+    for (const int64_t most_resident : {128 << 10, 40 << 10, 0}) {
+      if (shared > 0) break;
+      const int available = limits.shared_bytes - beside;
+      shared = plan_shared<T>(p, weight_bytes, most_resident, available, beside > 0 ? 3 : 2);
+    }
   }
   if (shared == 0) return false;
-  int64_t runs = 0;
+  int64_t units = 0;
   for (int s = 0; s < p.n_steps; ++s) {
-    p.steps[s].first_block = static_cast<int>(runs % limits.processors);
-    runs += p.steps[s].row_tiles / (p.steps[s].swiglu ? 4 : 1);
+    p.steps[s].first_block = static_cast<int>(units % limits.processors);
+    units += units_of(p.steps[s]);
   }
   const int64_t blocks =
-      p.arrivals != nullptr ? limits.processors : std::min<int64_t>(runs, limits.processors);
+      p.arrivals != nullptr ? limits.processors : std::min<int64_t>(units, limits.processors);
   launch(chain_kernel<Weights, T>, static_cast<unsigned>(blocks), kChainThreads,
          static_cast<size_t>(shared), stream, p);
   return true;

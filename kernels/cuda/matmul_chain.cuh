@@ -1,25 +1,25 @@
 // The kernel of small products on sm_90 and newer: up to 8 rows of x, one product or a chain of
 // them, y (n_rows, rows) = x . w^T.
 //
-// One block on each multiprocessor. A block takes "row tiles" (16 rows of a matrix), every so many
-// as there are blocks. Their items (row tile, k tile) are one stream; item i goes through slot i %
-// slots of a ring in shared memory to warp i % W. The number of slots is a multiple of W, so that a
-// warp has its slots to itself, and fills one anew, with the bulk copy engine, as soon as it has
-// read it:
+// One block on each multiprocessor. A block takes "row tiles" (16 rows of a matrix), or units of
+// them, every so many as there are blocks. Their items (row tile, k tile) are one stream, of which
+// each warp has a range, as long as the others' but for one item:
 //
-//     item    0 1 2 3 4 5 6 | 7 8 9 10 11 12 ..      row tile 0 has k tiles 0 .. 6
-//     warp    0 1 2 3 4 5 6 | 7 8 9 10 11  0 ..
+//     row tile   0             1             2          7 k tiles each, four warps
+//     k tile     0 1 2 3 4 5 6 0 1 2 3 4 5 6 0 1 2 ..
+//     warp       0 0 0 0 0 1 1 1 1 1 2 2 2 2 2 3 3 ..
 //
-// The stream runs on across the ends of row tiles, across the steps of a chain, and with dependent
-// launch it begins before the kernel in front has ended. So memory delivers the weights of what
-// comes next while sums are added, blocks wait for each other, and activations are spread.
+// A warp's items go through its own ring of slots in shared memory, which the bulk copy engine
+// fills: a slot anew as soon as it is read. The warp's stream runs on across the steps of a chain,
+// and with dependent launch it begins before the kernel in front has ended. So memory delivers the
+// weights of what comes next while blocks wait for each other and activations are spread.
 //
-// Each warp that had items of a row tile leaves its sums in shared memory; the one that had the
-// last k tile adds them: class c has the k tiles c, c + W, c + 2 W .., and classes are added in
-// order, so that a row's result depends on nothing but the matrices and its row of x. The others go
-// on: a few row tiles may wait to be added. For SwiGLU a block takes runs of four row tiles, two of
+// A warp adds the products of its k tiles in registers. A row tile that began in another warp's
+// range is the first of its own: it leaves the sums in shared memory, and the warp that has the
+// beginning, and comes to it last, adds them in the order of the warps. So a row's result depends
+// on nothing but the matrices and its row of x. For SwiGLU row tiles are in units of four, two of
 // gate and the same two of up: 32 columns of the result, which are a block of quantised
-// activations.
+// activations; the warp that completes the last of the four makes it.
 //
 // Activations are in shared memory: all of them, or, if they are many, each item's part comes
 // through the ring with the weights. Floats are normalised and quantised by every block for itself
@@ -108,7 +108,7 @@ __device__ __forceinline__ void write_row_staged(const FloatInput& in, int row,
   }
 }
 
-/// x of a step to shared memory, or what it is made of; sums' counters anew.
+/// x of a step to shared memory, or what it is made of.
 template <class Weights, int T>
 __device__ __forceinline__ void begin_step(const ChainParams& p, const ChainStep& step,
                                            ChainHeader& header, GridBarrier& grid, uint8_t* x,
@@ -128,10 +128,6 @@ __device__ __forceinline__ void begin_step(const ChainParams& p, const ChainStep
     if (step.streamed) asm volatile("fence.proxy.async;" ::: "memory");
   }
   if (shared_rows) grid.wait();
-  if (thread < sum_slots<T>()) {
-    header.sums_left[thread] = 0;
-    header.sums_written[thread] = 0;
-  }
   if (step.swiglu && blockIdx.x == 0)
     pad_swiglu({step.out.out, {T, 1}}, p.n_rows, thread / 32, thread % 32);
   if (step.x != nullptr && !step.streamed) {
@@ -154,8 +150,9 @@ __device__ __forceinline__ void prefetch(const float* values, int n) {
 template <class Weights, int T>
 __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared) {
   auto& header = *reinterpret_cast<ChainHeader*>(shared);
-  auto* all_sums = reinterpret_cast<float*>(shared + kChainHeaderBytes);
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  // Shuffled: the same in all lanes, as the compiler sees it.
+  const int warp = __shfl_sync(~0U, static_cast<int>(threadIdx.x) / 32, 0);
   const uint64_t policy = read_once_policy();
   uint64_t* full = header.full[warp];
   uint8_t* ring = shared + p.ring_offset + warp * p.rounds * p.slot_bytes;
@@ -164,6 +161,8 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     reinterpret_cast<uint32_t*>(header.steps)[i] = reinterpret_cast<const uint32_t*>(p.steps)[i];
   }
   if (threadIdx.x < p.n_steps) header.shares[threadIdx.x] = share_of(p.steps[threadIdx.x]);
+  if (threadIdx.x < kChainWarps) header.left[threadIdx.x] = 0;
+  if (threadIdx.x < kMaxUnits) header.done[threadIdx.x] = 0;
   if (lane < p.rounds) barrier_init(full + lane, 1);
   barrier_init_done();
   __syncthreads();
@@ -171,45 +170,48 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   // The next item to fetch. Its part of x is fetched with it if it is there: from its step's
   // beginning on.
   ItemCursor filling;
+  bool filling_streamed = false;
   Weights source;
-  const auto settle = [&] {
-    while (filling.item >= filling.share.n_items && filling.step < p.n_steps) {
-      filling.enter_next(p, header);
-    }
-    if (filling.step < p.n_steps) source.locate(header.steps[filling.step], filling, lane);
+  const auto locate = [&] { source.locate(header.steps[filling.step], filling, lane); };
+  const auto enter_next = [&] {
+    do {
+      filling.enter_next(p, header, warp);
+    } while (filling.step < p.n_steps && filling.left == 0);
+    if (filling.step == p.n_steps) return;
+    filling_streamed = header.steps[filling.step].streamed;
+    locate();
   };
   const auto fill = [&](int round, int open) {
-    const ChainStep& step = header.steps[filling.step];
     uint8_t* slot = ring + round * p.slot_bytes;
-    if (lane == 0) {
-      const int x_bytes = step.streamed ? p.x_tile_bytes : 0;
-      barrier_expect(full + round, source.bytes(step, filling) + x_bytes);
+    if (elected()) {
+      const int x_bytes = filling_streamed ? p.x_tile_bytes : 0;
+      barrier_expect(full + round, source.bytes + x_bytes);
       if (x_bytes != 0 && filling.step <= open) {
-        bulk_copy(slot + p.slot_x, step.x + int64_t{filling.k} * x_bytes, x_bytes, full + round);
+        bulk_copy(slot + p.slot_x, header.steps[filling.step].x + int64_t{filling.k} * x_bytes,
+                  x_bytes, full + round);
       }
+      if constexpr (Weights::kOneCopy) source.copy(slot, full + round, policy);
     }
-    source.copy(step, filling, slot, full + round, policy, lane);
-    if (filling.advance()) {
-      source.advance();
+    if constexpr (!Weights::kOneCopy) source.copy(slot, full + round, policy, lane);
+    if (--filling.left == 0) {
+      enter_next();
+    } else if (++filling.k < filling.share.k_tiles) {
+      source.advance(header.steps[filling.step], filling.k);
     } else {
-      do {
-        filling.next_row_tile();
-      } while (filling.k >= filling.share.k_tiles);
-      settle();
+      filling.k = 0;
+      ++filling.j;
+      locate();
     }
   };
-  filling.item = warp;
-  settle();
+  enter_next();
   // Weights first: they wait for nobody.
   for (int i = 0; i < p.rounds && filling.step < p.n_steps; ++i) fill(i, -1);
   pdl_wait();
 
   GridBarrier grid(p.arrivals);
-  constexpr int kClass = kTileRows * T;
-  constexpr int kSlots = sum_slots<T>();
-  const int g = lane >> 2, t = lane & 3;
+  auto* left = reinterpret_cast<float4*>(shared + kChainHeaderBytes);  // (warps, lanes)
+  auto* totals = reinterpret_cast<float*>(shared + kUnitsAt);
   ItemCursor reading;
-  reading.item = warp;
   int round = 0;
   uint32_t parity = 0;
   for (int s = 0; s < p.n_steps; ++s) {
@@ -220,80 +222,80 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     }
     begin_step<Weights, T>(p, step, header, grid, shared + p.x_offset,
                            reinterpret_cast<float4*>(shared + p.stage_offset));
-    reading.enter_next(p, header);
+    reading.enter_next(p, header, warp);
+    const int k_tiles = reading.share.k_tiles;
     if (step.streamed && lane == 0) {
       // x of what was fetched without it.
       asm volatile("fence.proxy.async;" ::: "memory");
+      const int fetched = reading.left - (filling.step > s ? 0 : filling.left);
       int r = round;
       int k = reading.k;
-      for (int i = reading.item;
-           i < reading.share.n_items && (filling.step > s || i < filling.item); i += kChainWarps) {
+      for (int i = 0; i < fetched; ++i) {
         bulk_copy(ring + r * p.slot_bytes + p.slot_x, step.x + int64_t{k} * p.x_tile_bytes,
                   p.x_tile_bytes, full + r);
         if (++r == p.rounds) r = 0;
-        for (k += kChainWarps; k >= reading.share.k_tiles;) k -= reading.share.k_tiles;
+        if (++k == k_tiles) k = 0;
       }
     }
-    const int classes = min(kChainWarps, reading.share.k_tiles);
     const uint8_t* resident = shared + p.x_offset;
-    while (reading.item < reading.share.n_items) {
+    const bool streamed = step.streamed;
+    for (; reading.left > 0; ++reading.j, reading.k = 0) {
       const int row_tile = reading.row_tile();
       const TaskParams& task = task_of(step, row_tile);
-      const int item_class = reading.k;
       const DType type = task.type;
-      bool last = false;
-      bool more = true;
-      RowSums<1> sums = {};
-      while (more) {
-        const uint8_t* weights = ring + round * p.slot_bytes;
-        const uint8_t* x =
-            step.streamed ? weights + p.slot_x : resident + reading.k * p.x_tile_bytes;
-        barrier_wait(full + round, parity);
-        Weights::template multiply<T>(step, type, reading.k, weights, x, lane, sums);
+      const int begin = reading.k;
+      const int end = min(k_tiles, begin + reading.left);
+      reading.left -= end - begin;
+      typename Weights::template Sums<T> of_items;
+      Weights::template visit<T>(step, type, lane, [&](const auto& multiply) {
+        for (int k = begin; k < end; ++k) {
+          const uint8_t* weights = ring + round * p.slot_bytes;
+          const uint8_t* x = streamed ? weights + p.slot_x : resident + k * p.x_tile_bytes;
+          barrier_wait(full + round, parity);
+          multiply(k, weights, x, of_items);
+          __syncwarp();
+          if (filling.step < p.n_steps) fill(round, s);
+          if (++round == p.rounds) {
+            round = 0;
+            parity ^= 1U;
+          }
+        }
+      });
+      RowSums<1> sums;
+      of_items.total(sums);
+      if (begin > 0) {
+        left[32 * warp + lane] = make_float4(sums[0][0], sums[0][1], sums[0][2], sums[0][3]);
         __syncwarp();
-        if (filling.step < p.n_steps) fill(round, s);
-        if (++round == p.rounds) {
-          round = 0;
-          parity ^= 1U;
-        }
-        last = reading.k == reading.share.k_tiles - 1;
-        more = reading.advance();
+        if (lane == 0) set_count(header.left + warp, s + 1);
+        continue;
       }
-
-      // The slot is free when the row tile that had it before was written.
-      const int sum_slot = reading.j % kSlots;
-      const unsigned uses = reading.j / kSlots;
-      const unsigned complete = (uses + 1) * classes;
-      wait_for_count(header.sums_written + sum_slot, uses);
-      float* slot_sums = all_sums + sum_slot * kChainWarps * kClass;
-      if (t < (T + 1) / 2) {
-        float* to = slot_sums + item_class * kClass;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          if (T == 1 && i % 2 == 1) continue;
-          to[(2 * t + i % 2) * kTileRows + g + 8 * (i / 2)] = sums[0][i];
-        }
+      // The row tile's other parts are in the ranges of the warps behind this one.
+      const int past = (reading.j + 1) * k_tiles;
+      for (int other = warp + 1; end < k_tiles && reading.share.begin(other) < past; ++other) {
+        if (reading.share.begin(other) == reading.share.begin(other + 1)) continue;
+        wait_for_count(header.left + other, s + 1);
+        const float4 part = left[32 * other + lane];
+        sums[0][0] = __fadd_rn(sums[0][0], part.x);
+        sums[0][1] = __fadd_rn(sums[0][1], part.y);
+        sums[0][2] = __fadd_rn(sums[0][2], part.z);
+        sums[0][3] = __fadd_rn(sums[0][3], part.w);
       }
+      if (!step.swiglu) {
+        write_row_tile<T>(task, place_in_task(step, task, row_tile), p.n_rows, sums, lane);
+        continue;
+      }
+      const int unit = reading.j >> 2;
+      float* to = totals + unit * (unit_bytes<T>() / 4);
+      for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
+        to[((reading.j & 3) * T + token) * kTileRows + of_tile] = sum;
+      });
       __syncwarp();
-      if (lane == 0) count(header.sums_left + sum_slot);
-      if (last && !step.swiglu) {
-        wait_for_count(header.sums_left + sum_slot, complete);
-        write_row_tile<T>(task, place_in_task(step, task, row_tile), p.n_rows, slot_sums, classes,
-                          lane);
-        __syncwarp();
-        if (lane == 0) count(header.sums_written + sum_slot);
-      } else if (last && reading.j % 4 == 3) {
-        // A run's slots are adjacent: there is a multiple of four.
-        for (int i = sum_slot - 3; i <= sum_slot; ++i)
-          wait_for_count(header.sums_left + i, complete);
-        write_swiglu<T>({step.out.out, {T, 1}}, row_tile >> 2, p.n_rows,
-                        slot_sums - 3 * kChainWarps * kClass, classes, lane);
-        __syncwarp();
-        if (lane < 4) count(header.sums_written + sum_slot - lane);
+      const unsigned before = lane == 0 ? count(header.done + unit) : 0;
+      __syncwarp();
+      if (__shfl_sync(~0U, before, 0) == 3) {
+        write_swiglu<T>({step.out.out, {T, 1}}, row_tile >> 2, p.n_rows, to, lane);
+        if (lane == 0) header.done[unit] = 0;
       }
-      do {
-        reading.next_row_tile();
-      } while (reading.k >= reading.share.k_tiles);
     }
     // What the next step reads through the copy engine.
     if (s + 1 < p.n_steps && header.steps[s + 1].streamed) {

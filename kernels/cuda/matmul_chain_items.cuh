@@ -21,7 +21,7 @@ struct ChainStep {
   int row_tiles;
   int k_tiles;
   int cols;
-  int first_block;  // takes the first run: the runs of a chain's steps go round
+  int first_block;  // takes the first unit: the units of a chain's steps go round
   const uint8_t* x;
   FloatInput floats;  // x is made of them: by n_rows blocks, or by every block for itself if x is
                       // null
@@ -35,6 +35,7 @@ struct ChainParams {
   int n_steps;
   int n_rows;
   int x_tile_bytes;
+  int n_units;         // that a block has at most in a step of SwiGLU
   int rounds;          // slots of a warp
   int slot_bytes;      // weights, then streamed activations
   int slot_x;          // where these are
@@ -44,37 +45,38 @@ struct ChainParams {
   unsigned* arrivals;  // of blocks at the barriers between steps
 };
 
-inline constexpr int kMaxSumSlots = 8;
-/// Sums of row tiles in shared memory: [slot][class][token][16 rows].
+/// Units that a block may have in a step of SwiGLU.
+inline constexpr int kMaxUnits = 64;
+/// Totals of a unit's four row tiles in shared memory: [row tile][token][16 rows].
 template <int T>
-__host__ __device__ constexpr int sum_slots() {
-  return T == 8 ? 4 : 8;
+__host__ __device__ constexpr int unit_bytes() {
+  return 4 * 4 * kTileRows * T;
 }
-template <int T>
-__host__ __device__ constexpr int chain_sum_bytes() {
-  return sum_slots<T>() * kChainWarps * 4 * kTileRows * T;
-}
-/// What is in front of the sums: ChainHeader.
+/// What a warp leaves of a row tile that began before its range: a float4 of each lane.
+inline constexpr int kLeftBytes = 32 * 16;
+/// What is in front of that: ChainHeader.
 inline constexpr int kChainHeaderBytes = 2560;
+inline constexpr int kUnitsAt = kChainHeaderBytes + kChainWarps * kLeftBytes;
 
 struct TiledChain;  // kinds of weights
 struct Bf16Chain;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
-/// The block's share of a step.
+/// The block's share of a step: every so many units as there are blocks. Its items, row tile by row
+/// tile, are dealt to the warps in ranges.
 struct StepShare {
-  int first;  // its first run
-  int shift;  // log2 of the row tiles of a run
+  int first;  // its first unit
+  int shift;  // log2 of the row tiles of a unit
   int k_tiles;
   int n_items;
+  __device__ __forceinline__ int begin(int warp) const { return warp * n_items / kChainWarps; }
 };
 
 struct ChainHeader {
   uint64_t full[kChainWarps][kMaxRounds];
-  // Of each slot of sums in this step: sums left in it, and row tiles written from it.
-  unsigned sums_left[kMaxSumSlots];
-  unsigned sums_written[kMaxSumSlots];
+  unsigned left[kChainWarps];  // steps of which the warp has left what it leaves
+  unsigned done[kMaxUnits];    // row tiles of the unit
   float scratch[kRowThreads / 32];
   StepShare shares[kMaxMatmulSteps];
   ChainStep steps[kMaxMatmulSteps];  // as the launch gave them
@@ -94,7 +96,7 @@ __device__ __forceinline__ StepShare share_of(const ChainStep& step) {
 /// A warp's place in the stream: an item of a step.
 struct ItemCursor {
   int step = -1;
-  int item = 0;
+  int left = 0;  // items of the warp's range from this one on
   int k = 0;
   int j = 0;  // the row tile, among the block's
   StepShare share = {};
@@ -103,25 +105,14 @@ struct ItemCursor {
     return ((share.first + (j >> share.shift) * static_cast<int>(gridDim.x)) << share.shift) +
            (j & ((1 << share.shift) - 1));
   }
-  /// To the warp's first item of the next step: not before it has left this one.
-  __device__ __forceinline__ void enter_next(const ChainParams& p, const ChainHeader& header) {
-    item -= share.n_items;
+  __device__ __forceinline__ void enter_next(const ChainParams& p, const ChainHeader& header,
+                                             int warp) {
     if (++step >= p.n_steps) return;
     share = header.shares[step];
-    k = item;
-    j = 0;
-    while (k >= share.k_tiles) next_row_tile();
-  }
-  /// The warp's next item; whether it is of the same row tile.
-  __device__ __forceinline__ bool advance() {
-    item += kChainWarps;
-    k += kChainWarps;
-    return k < share.k_tiles;
-  }
-  /// If it is not: once or, if row tiles have few items, until k is less than k_tiles.
-  __device__ __forceinline__ void next_row_tile() {
-    k -= share.k_tiles;
-    ++j;
+    const int begin = share.begin(warp);
+    left = share.begin(warp + 1) - begin;
+    j = begin / share.k_tiles;
+    k = begin - j * share.k_tiles;
   }
 };
 
@@ -140,35 +131,49 @@ __device__ __forceinline__ int place_in_task(const ChainStep& step, const TaskPa
 
 /// Weights in tiles: a tile is one copy.
 struct TiledChain {
+  static constexpr bool kOneCopy = true;
+  template <int T>
+  using Sums = PairSums<T>;
   const uint8_t* from = nullptr;
-  int tile = 0;
+  int bytes = 0;  // of an item
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.q8 = at; }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int) {
     const int row_tile = at.row_tile();
     const TaskParams& task = task_of(step, row_tile);
-    tile = tile_bytes(task.type);
+    bytes = tile_bytes(task.type);
     from = task.weights +
-           (int64_t{place_in_task(step, task, row_tile)} * at.share.k_tiles + at.k) * tile;
+           (int64_t{place_in_task(step, task, row_tile)} * at.share.k_tiles + at.k) * bytes;
   }
-  __device__ __forceinline__ void advance() { from += kChainWarps * tile; }
-  __device__ __forceinline__ int bytes(const ChainStep&, const ItemCursor&) const { return tile; }
-  __device__ __forceinline__ void copy(const ChainStep&, const ItemCursor&, uint8_t* slot,
-                                       uint64_t* full, uint64_t policy, int lane) const {
-    if (lane == 0) bulk_copy_once(slot, from, tile, full, policy);
+  __device__ __forceinline__ void advance(const ChainStep&, int) { from += bytes; }
+  /// By one lane.
+  __device__ __forceinline__ void copy(uint8_t* slot, uint64_t* full, uint64_t policy) const {
+    bulk_copy_once(slot, from, bytes, full, policy);
   }
-  template <int T>
-  static __device__ __forceinline__ void multiply(const ChainStep&, DType type, int,
-                                                  const uint8_t* weights, const uint8_t* x,
-                                                  int lane, RowSums<1>& sums) {
+  /// Calls f(multiply) for the type of a row tile, where multiply(k, weights, x, sums) adds the
+  /// products of an item: what differs between types is outside of loops over k.
+  template <int T, class F>
+  static __device__ __forceinline__ void visit(const ChainStep&, DType type, int lane, const F& f) {
     visit_format(type, [&](auto format) {
-      multiply_tile<decltype(format), T, 1>(weights, x, 1, lane, sums);
+      f([&](int, const uint8_t* weights, const uint8_t* x, Sums<T>& sums) {
+        multiply_tile<decltype(format), T, 1>(weights, x, 1, lane, sums);
+      });
     });
   }
 };
 
 /// BF16 weights in rows: a lane copies a row's part.
 struct Bf16Chain {
+  static constexpr bool kOneCopy = false;
+  template <int T>
+  struct Sums {
+    RowSums<1> of = {};
+    __device__ __forceinline__ void total(RowSums<1>& sums) const {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[0][i] = of[0][i];
+    }
+  };
   const uint8_t* from = nullptr;  // the lane's
+  int bytes = 0;                  // of an item
   int n_rows = 0;
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.bf16 = at; }
   static __device__ __forceinline__ int row_bytes(const ChainStep& step, int k) {
@@ -180,22 +185,24 @@ struct Bf16Chain {
     const int64_t row = int64_t{kTileRows} * place_in_task(step, task, row_tile);
     n_rows = static_cast<int>(min(int64_t{kTileRows}, task.rows - row));
     from = task.weights + 2 * ((row + lane) * step.cols + kBf16TileCols * at.k);
+    bytes = n_rows * row_bytes(step, at.k);
   }
-  __device__ __forceinline__ void advance() { from += 2 * kBf16TileCols * kChainWarps; }
-  __device__ __forceinline__ int bytes(const ChainStep& step, const ItemCursor& at) const {
-    return n_rows * row_bytes(step, at.k);
+  __device__ __forceinline__ void advance(const ChainStep& step, int k) {
+    from += 2 * kBf16TileCols;
+    bytes = n_rows * row_bytes(step, k);
   }
-  __device__ __forceinline__ void copy(const ChainStep& step, const ItemCursor& at, uint8_t* slot,
-                                       uint64_t* full, uint64_t policy, int lane) const {
+  /// By all lanes.
+  __device__ __forceinline__ void copy(uint8_t* slot, uint64_t* full, uint64_t policy,
+                                       int lane) const {
     if (lane < n_rows) {
-      bulk_copy_once(slot + lane * kBf16SlotStride, from, row_bytes(step, at.k), full, policy);
+      bulk_copy_once(slot + lane * kBf16SlotStride, from, bytes / n_rows, full, policy);
     }
   }
-  template <int T>
-  static __device__ __forceinline__ void multiply(const ChainStep& step, DType, int k,
-                                                  const uint8_t* weights, const uint8_t* x,
-                                                  int lane, RowSums<1>& sums) {
-    multiply_bf16<T, 1>(weights, kBf16SlotStride, row_bytes(step, k) / 64, x, 1, lane, sums);
+  template <int T, class F>
+  static __device__ __forceinline__ void visit(const ChainStep& step, DType, int lane, const F& f) {
+    f([&](int k, const uint8_t* weights, const uint8_t* x, Sums<T>& sums) {
+      multiply_bf16<T, 1>(weights, kBf16SlotStride, row_bytes(step, k) / 64, x, 1, lane, sums.of);
+    });
   }
 };
 

@@ -1,5 +1,4 @@
-// How the sums of a chain's row tiles wait for each other in shared memory, and become results (see
-// matmul_chain.cuh).
+// How the sums of a chain's row tiles become results (see matmul_chain.cuh).
 #pragma once
 
 #include "kernels/cuda/matmul_chain_items.cuh"
@@ -9,8 +8,8 @@
 namespace fimd::cuda {
 
 /// Counters in shared memory that warps wait for each other with.
-__device__ __forceinline__ void count(unsigned* counter) {
-  asm volatile("red.release.cta.shared::cta.add.u32 [%0], 1;" ::"r"(shared_address(counter))
+__device__ __forceinline__ void set_count(unsigned* counter, unsigned n) {
+  asm volatile("st.release.cta.shared::cta.u32 [%0], %1;" ::"r"(shared_address(counter)), "r"(n)
                : "memory");
 }
 __device__ __forceinline__ void wait_for_count(const unsigned* counter, unsigned n) {
@@ -22,29 +21,36 @@ __device__ __forceinline__ void wait_for_count(const unsigned* counter, unsigned
                  : "memory");
   } while (now < n);
 }
+/// What the counter was.
+__device__ __forceinline__ unsigned count(unsigned* counter) {
+  unsigned before;
+  asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0, [%1], 1;"
+               : "=r"(before)
+               : "r"(shared_address(counter))
+               : "memory");
+  return before;
+}
 
-/// Element i (token i / 16, row i % 16) of a row tile: the classes' sums.
-template <int T>
-__device__ __forceinline__ float total(const float* sums, int classes, int i) {
-  constexpr int kClass = kTileRows * T;
-  float sum = sums[i];
-#pragma unroll 3
-  for (int c = 1; c < classes; ++c) sum = __fadd_rn(sum, sums[c * kClass + i]);
-  return sum;
+/// Calls f(token, row of the tile, sum) for those of the lane's sums that no other lane has.
+template <int T, class F>
+__device__ __forceinline__ void for_each_sum(const RowSums<1>& sums, int lane, const F& f) {
+  const int g = lane >> 2, t = lane & 3;
+  if (t >= (T + 1) / 2) return;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (T == 1 && i % 2 == 1) continue;
+    f(2 * t + i % 2, g + 8 * (i / 2), sums[0][i]);
+  }
 }
 
 /// A row tile to y, by one warp.
 template <int T>
 __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,
-                                               const float* sums, int classes, int lane) {
-#pragma unroll
-  for (int first = 0; first < kTileRows * T; first += 32) {
-    const int i = first + lane;
-    const int64_t row = int64_t{kTileRows} * place + i % kTileRows;
-    const int token = i / kTileRows;
-    if (token >= n_rows || row >= task.rows || i >= kTileRows * T) continue;
+                                               const RowSums<1>& sums, int lane) {
+  for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
+    const int64_t row = int64_t{kTileRows} * place + of_tile;
+    if (token >= n_rows || row >= task.rows) return;
     float* y = task.y + token * task.y_stride + row;
-    float sum = total<T>(sums, classes, i);
     if (task.bias != nullptr) sum = __fadd_rn(sum, task.bias[row]);
     if (task.accumulate) {
       // Nobody else adds to this element: the same as reading and writing it, without waiting.
@@ -52,40 +58,28 @@ __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place
     } else {
       *y = sum;
     }
-  }
+  });
 }
 
-/// The block of 32 columns of activations of a run of four row tiles, by one warp.
+/// The block of 32 columns of activations of a unit, two row tiles of gate and two of up, by one
+/// warp.
 template <int T>
-__device__ __forceinline__ void write_swiglu(const RowWriter& out, int run, int n_rows,
-                                             const float* sums, int classes, int lane) {
-  constexpr int kSlot = kChainWarps * kTileRows * T;
+__device__ __forceinline__ void write_swiglu(const RowWriter& out, int unit, int n_rows,
+                                             const float* totals, int lane) {
   const int column = 4 * (lane % 8);
-  const float* gate = sums + column / kTileRows * kSlot;
-  const float* up = gate + 2 * kSlot;
+  const float* gate = totals + column / kTileRows * kTileRows * T + column % kTileRows;
+  const float* up = gate + 2 * kTileRows * T;
 #pragma unroll
   for (int first = 0; first < T; first += 4) {
     const int token = first + lane / 8;
-    float4 g = make_float4(0, 0, 0, 0);
-    float4 u = g;
-    const int i = token * kTileRows + column % kTileRows;
-    const auto add = [](float4& to, const float* from) {
-      const float4 v = *reinterpret_cast<const float4*>(from);
-      to = make_float4(__fadd_rn(to.x, v.x), __fadd_rn(to.y, v.y), __fadd_rn(to.z, v.z),
-                       __fadd_rn(to.w, v.w));
-    };
+    float4 v = make_float4(0, 0, 0, 0);
     if (token < n_rows) {
-      g = *reinterpret_cast<const float4*>(gate + i);
-      u = *reinterpret_cast<const float4*>(up + i);
-#pragma unroll 2
-      for (int c = 1; c < classes; ++c) {
-        add(g, gate + c * kTileRows * T + i);
-        add(u, up + c * kTileRows * T + i);
-      }
+      const float4 g = *reinterpret_cast<const float4*>(gate + token * kTileRows);
+      const float4 u = *reinterpret_cast<const float4*>(up + token * kTileRows);
+      v = make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
+                      silu_mul(g.w, u.w));
     }
-    const float4 v =
-        make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z), silu_mul(g.w, u.w));
-    out.write(token, int64_t{32} * run + column, v, token < n_rows);
+    out.write(token, int64_t{32} * unit + column, v, token < n_rows);
   }
 }
 

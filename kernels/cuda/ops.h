@@ -75,7 +75,7 @@ inline constexpr int kMaxMatmulRows = 64;
 
 /// All tasks in one launch (two if BF16 and quantised weights are mixed); every weight is read
 /// once, whatever n_rows (1..kMaxMatmulRows) is. All w.cols are x.cols. The result of a row is the
-/// same to the bit whichever and however many rows are beside it.
+/// same to the bit whichever rows are beside it, as long as they are up to 8, or more.
 void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
             cudaStream_t stream);
 
@@ -91,20 +91,12 @@ inline constexpr int kMaxFloatRows = 2;
 void matmul(std::span<const MatmulTask> tasks, const FloatInput& x, int n_rows,
             cudaStream_t stream);
 
-/// out = silu(x . gate^T) * (x . up^T), quantised: what silu_mul_quantize gives, without the arrays
-/// between. gate and up are both quantised or both BF16, (out.cols, x.cols); n_rows <=
-/// kMaxMatmulRows; out.plain is written as well if set.
-void matmul_swiglu(const Matrix& gate, const Matrix& up, const Activations& x, int n_rows,
-                   const Activations& out, cudaStream_t stream);
-void matmul_swiglu(const Matrix& gate, const Matrix& up, const FloatInput& x, int n_rows,
-                   const Activations& out, cudaStream_t stream);
-
 /// One product of a chain. Its input is `floats` if they are set, else x.
 struct MatmulStep {
   MatmulTask tasks[kMaxMatmulTasks] = {};  // up to one without weights
   FloatInput floats = {};
   Activations x = {};  // with floats: room for them, quantised, in the form that the weights need
-  /// Two tasks, gate and up: silu(gate) * up goes to `out`, as matmul_swiglu() does it. Their y are
+  /// Two tasks, gate and up (out.cols, x.cols): silu(gate) * up goes to `out`, quantised. Their y are
   /// scratch memory of one stride, which is only used if the two are of different kinds.
   bool swiglu = false;
   Activations out = {};
@@ -113,7 +105,8 @@ inline constexpr int kMaxMatmulSteps = 4;
 inline constexpr size_t kChainWorkspaceBytes = 8;
 /// All steps in order, each reading what the ones before wrote. Up to 8 rows on sm_90 and newer:
 /// one launch for as many steps as are of one kind (BF16 or quantised), at most kMaxMatmulSteps.
-/// workspace: kChainWorkspaceBytes, zeroed once, of one stream.
+/// workspace: kChainWorkspaceBytes, zeroed once, of one stream. A row's result is as independent of
+/// the others as that of matmul(), from which it differs by the rounding of sums.
 void matmul_chain(std::span<const MatmulStep> steps, int n_rows, void* workspace,
                   cudaStream_t stream);
 

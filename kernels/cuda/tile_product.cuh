@@ -12,8 +12,11 @@
 //   T = 8   column c: token c                      8
 //
 // The sums of a token are made in one order for every T, so that its result does not depend on
-// how many tokens are beside it: units 2p and 2p + 1, then pairs (0 + 1) + (2 + 3), then tiles.
+// how many tokens are beside it: units 2p and 2p + 1 first; then (RowSums) pairs (0 + 1) + (2 + 3),
+// then tiles, or (PairSums) tiles, then pairs, so that lanes exchange them once for many tiles.
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/cuda/formats/visit.cuh"
 
@@ -24,6 +27,26 @@ namespace fimd::cuda {
 /// where e = 0).
 template <int kGroups>
 using RowSums = float[kGroups][4];
+
+/// The same of one group, the pairs of units of a lane apart.
+template <int T>
+struct PairSums {
+  static constexpr int kPairs = T >= 2 ? T / 2 : 1;
+  float of[kPairs][4] = {};
+
+  /// By all lanes.
+  __device__ __forceinline__ void total(RowSums<1>& sums) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float u = of[0][i];
+      if constexpr (T >= 4) u = __fadd_rn(u, of[1][i]);
+      if constexpr (T == 8) u = __fadd_rn(u, __fadd_rn(of[2][i], of[3][i]));
+      if constexpr (T <= 2) u = __fadd_rn(u, __shfl_xor_sync(~0U, u, 1));
+      if constexpr (T <= 4) u = __fadd_rn(u, __shfl_xor_sync(~0U, u, 2));
+      sums[0][i] = u;
+    }
+  }
+};
 
 /// What the activations bring to one unit for the lane's two tokens.
 struct XFactors {
@@ -48,13 +71,13 @@ __device__ __forceinline__ XFactors x_factors(const uint8_t* x, int block, int t
   return f;
 }
 
-/// Adds the tile's products to `sums`. `x`: the k tile's first group; the next is group_bytes on.
-/// groups <= kGroups is how many there are.
-template <class Format, int T, int kGroups>
+/// Adds the tile's products to `sums`, RowSums<kGroups> or PairSums<T>. `x`: the k tile's first
+/// group; the next is group_bytes on. groups <= kGroups is how many there are.
+template <class Format, int T, int kGroups, class Sums>
 __device__ __forceinline__ void multiply_tile(const uint8_t* tile, const uint8_t* x, int groups,
-                                              int lane, RowSums<kGroups>& sums) {
+                                              int lane, Sums& sums) {
   constexpr int kRegisters = Format::kUnitCols / 8;  // of a fragment of A; B has half
-  constexpr int kPairs = T >= 2 ? T / 2 : 1;         // pairs of units that a lane scales
+  constexpr int kPairs = PairSums<T>::kPairs;        // pairs of units that a lane scales
   constexpr bool kHalfUnits = Format::kUnitCols == 16;
   const int g = lane >> 2, t = lane & 3;
   const int b_slot = g / T, b_token = g % T;
@@ -147,7 +170,9 @@ __device__ __forceinline__ void multiply_tile(const uint8_t* tile, const uint8_t
             u = __fmaf_rn(-f.min_even[h], x0.sum[e], u);
             u = __fmaf_rn(-f.min_odd[h], x1.sum[e], u);
           }
-          if constexpr (T == 8) {
+          if constexpr (std::is_same_v<Sums, PairSums<T>>) {
+            sums.of[j][i] = __fadd_rn(sums.of[j][i], u);
+          } else if constexpr (T == 8) {
             if (j == 0) front[n][i] = u;
             if (j == 1) front[n][i] = __fadd_rn(front[n][i], u);
             if (j == 2) back[n][i] = u;

@@ -53,6 +53,17 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity)
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
+/// True in one lane of a warp whose lanes all call it. To the compiler that is one lane, which it
+/// does not see in lane == 0: a copy's operands need not be looked for in others.
+__device__ __forceinline__ bool elected() {
+  uint32_t chosen;
+  asm volatile(
+      "{\n.reg .pred chosen;\n"
+      "elect.sync _|chosen, 0xffffffff;\n"
+      "selp.b32 %0, 1, 0, chosen;\n}\n"
+      : "=r"(chosen));
+  return chosen != 0;
+}
 /// Makes initialised barriers visible to the copy engine.
 __device__ __forceinline__ void barrier_init_done() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");

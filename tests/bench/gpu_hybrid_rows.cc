@@ -80,6 +80,7 @@ void layer_rows(GpuBench& bench, int n_rows, const std::string& name,
   const auto* sequences = copied(bench, std::vector<cuda::Sequence>{{0, n_rows, 0, 0}});
   const auto* own = copied(bench, std::vector<cuda::SequenceState>(1));
   const auto* saves = copied(bench, std::vector<cuda::StateSaveAt>(1));
+  void* workspace = copied(bench, std::vector<std::byte>(cuda::kChainWorkspaceBytes));
   Activations quantized{.cols = kHidden};
   quantized.q8 = bench.random_bytes(cuda::q8_bytes(n_rows, kHidden));
   Activations values_q8{.cols = values};
@@ -141,12 +142,12 @@ void layer_rows(GpuBench& bench, int n_rows, const std::string& name,
           cuda::matmul({&task, 1}, values_q8, n_rows, stream);
         }
       } else if (launch == 3) {
-        if (few) {
-          cuda::matmul_swiglu(w[5], w[6], input, n_rows, between, stream);
-        } else {
-          cuda::rms_norm_quantize(x, norm, 1e-6F, n_rows, quantized, stream);
-          cuda::matmul_swiglu(w[5], w[6], quantized, n_rows, between, stream);
-        }
+        const cuda::MatmulStep gate_up = {.tasks = {{.w = w[5]}, {.w = w[6]}},
+                                          .floats = input,
+                                          .x = quantized,
+                                          .swiglu = true,
+                                          .out = between};
+        cuda::matmul_chain({&gate_up, 1}, n_rows, workspace, stream);
       } else {
         const MatmulTask task = {.w = w[7], .y = x, .y_stride = kHidden, .accumulate = true};
         cuda::matmul({&task, 1}, between, n_rows, stream);

@@ -74,8 +74,8 @@ void products(GpuBench& bench, const Model& m, DType type, int n_rows) {
 
 // A layer as a decode step has it, but for rope and attention. i counts operations: a new layer's
 // weights each time.
-void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool fused) {
-  const std::string op = std::string(fused ? "layer fused " : "layer ") + type_name(type);
+void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool chain) {
+  const std::string op = std::string(chain ? "layer chain " : "layer ") + type_name(type);
   const std::string shape = std::string(m.name) + " rows=" + std::to_string(n_rows);
   if (!bench.wants(op, shape)) return;
   const int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
@@ -91,7 +91,9 @@ void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool fused) 
   auto* x = static_cast<float*>(bench.random_bytes(static_cast<size_t>(n_rows * m.hidden) * 4));
   auto* y = static_cast<float*>(bench.random_bytes(static_cast<size_t>(n_rows * wide) * 4));
   auto* norm = static_cast<float*>(bench.random_bytes(static_cast<size_t>(m.hidden) * 4));
-  if (weights == nullptr || y == nullptr || x == nullptr || norm == nullptr) {
+  void* workspace = bench.random_bytes(cuda::kChainWorkspaceBytes);
+  if (weights == nullptr || y == nullptr || x == nullptr || norm == nullptr ||
+      workspace == nullptr || cudaMemset(workspace, 0, cuda::kChainWorkspaceBytes) != cudaSuccess) {
     return bench.release();
   }
   const Activations a = make_activations(bench, n_rows, m.hidden);
@@ -110,12 +112,14 @@ void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool fused) 
                                {.w = w[2], .y = y + q + kv, .y_stride = stride}};
     const MatmulTask out = {.w = w[3], .y = x, .y_stride = m.hidden};  // x stays finite
     const MatmulTask down = {.w = w[6], .y = x, .y_stride = m.hidden, .accumulate = true};
-    if (fused) {
-      const cuda::FloatInput input{x, m.hidden, norm, 1e-6F};
-      cuda::matmul(qkv, input, n_rows, stream);
-      cuda::matmul({&out, 1}, cuda::FloatInput{y, q}, n_rows, stream);
-      cuda::matmul_swiglu(w[4], w[5], input, n_rows, b, stream);
-      cuda::matmul({&down, 1}, b, n_rows, stream);
+    if (chain) {
+      const cuda::FloatInput normed = {x, m.hidden, norm, 1e-6F};
+      const cuda::MatmulStep steps[] = {
+          {.tasks = {out}, .floats = {y, q}, .x = o},
+          {.tasks = {{.w = w[4]}, {.w = w[5]}}, .floats = normed, .x = a, .swiglu = true, .out = b},
+          {.tasks = {down}, .x = b},
+          {.tasks = {qkv[0], qkv[1], qkv[2]}, .floats = normed, .x = a}};
+      cuda::matmul_chain(steps, n_rows, workspace, stream);
       return;
     }
     cuda::rms_norm_quantize(x, norm, 1e-6F, n_rows, a, stream);

@@ -134,19 +134,23 @@ TEST_CASE("matmul: as many and as long rows as real models have") {
   }
 }
 
-TEST_CASE("matmul: a row's result is the same to the bit beside any others") {
+TEST_CASE("matmul: a row's result is the same to the bit beside others, few or many") {
   for (const DType type : kTypes) {
     const FileWeights w = testing::random_weights(type, 48, 3584, 41);
     const DeviceMatrix matrix = testing::packed(w);
     const auto x = random_x(64, 3584, 42);
-    const auto all = product(matrix, x, 64);
-    for (const int n_rows : {1, 2, 4, 7, 8, 16, 32}) {
-      const std::vector<float> first(x.begin(), x.begin() + n_rows * 3584);
-      const auto some = product(matrix, first, n_rows);
-      CAPTURE(testing::format_of(type).name);
-      CAPTURE(n_rows);
-      CHECK(std::memcmp(some.data(), all.data(), some.size() * sizeof(float)) == 0);
-    }
+    const auto compare = [&](std::initializer_list<int> some_rows, int all_rows) {
+      const auto all = product(matrix, x, all_rows);
+      for (const int n_rows : some_rows) {
+        const std::vector<float> first(x.begin(), x.begin() + n_rows * 3584);
+        const auto some = product(matrix, first, n_rows);
+        CAPTURE(testing::format_of(type).name);
+        CAPTURE(n_rows);
+        CHECK(std::memcmp(some.data(), all.data(), some.size() * sizeof(float)) == 0);
+      }
+    };
+    compare({1, 2, 4, 7}, 8);
+    compare({9, 16, 32}, 64);
   }
 }
 
@@ -228,59 +232,31 @@ TEST_CASE("matmul of floats: the same bits as normalising or quantising first") 
   }
 }
 
-TEST_CASE("matmul_swiglu: the same bytes as gate, up and silu_mul_quantize") {
-  for (const DType type : kTypes) {
-    for (const int64_t ff : {32, 896, 8960}) {
-      const int64_t cols = 768;
-      if (ff > 1000 && type != DType::kQ4_K && type != DType::kBF16) continue;
-      const DeviceMatrix gate = testing::packed(testing::random_weights(type, ff, cols, 81));
-      const DeviceMatrix up = testing::packed(testing::random_weights(type, ff, cols, 82));
-      for (const int n_rows : {1, 2, 3, 8, 11, 64}) {
-        CAPTURE(testing::format_of(type).name);
-        CAPTURE(ff);
-        CAPTURE(n_rows);
-        const DeviceBuffer x = testing::to_device(random_x(n_rows, cols, 83));
-        const auto activations = testing::make_activations(n_rows, cols);
-        quantize(x.as<float>(), n_rows, activations.view, nullptr);
-        const DeviceBuffer y = testing::poisoned<float>(static_cast<size_t>(n_rows * 2 * ff));
-        const MatmulTask tasks[2] = {{.w = gate.matrix, .y = y.as<float>(), .y_stride = 2 * ff},
-                                     {.w = up.matrix, .y = y.as<float>() + ff, .y_stride = 2 * ff}};
-        matmul(tasks, activations.view, n_rows, nullptr);
-        const auto want = testing::make_activations(n_rows, ff);
-        silu_mul_quantize(y.as<float>(), y.as<float>() + ff, 2 * ff, n_rows, want.view, nullptr);
-        const auto equal = [&](const testing::DeviceActivations& got) {
-          const size_t q8 = q8_bytes(n_rows, ff), bf16 = bf16_bytes(n_rows, ff);
-          CHECK(testing::to_host<uint8_t>(got.q8, q8) == testing::to_host<uint8_t>(want.q8, q8));
-          CHECK(testing::to_host<uint8_t>(got.bf16, bf16) ==
-                testing::to_host<uint8_t>(want.bf16, bf16));
-          const auto n = static_cast<size_t>(n_rows * ff);
-          CHECK(testing::to_host<uint16_t>(got.plain, n) ==
-                testing::to_host<uint16_t>(want.plain, n));
-        };
-        const auto got = testing::make_activations(n_rows, ff);
-        matmul_swiglu(gate.matrix, up.matrix, activations.view, n_rows, got.view, nullptr);
-        equal(got);
-        if (n_rows > kMaxFloatRows) continue;
-        const auto fused = testing::make_activations(n_rows, ff);
-        matmul_swiglu(gate.matrix, up.matrix, FloatInput{x.as<float>(), cols}, n_rows, fused.view,
-                      nullptr);
-        equal(fused);
-      }
-    }
-  }
+/// out = silu(x . gate^T) * (x . up^T) in one launch; x is normalised first if there is a norm.
+void swiglu(const DeviceMatrix& gate, const DeviceMatrix& up, const FloatInput& floats,
+            const Activations& x, int n_rows, const Activations& out, const DeviceBuffer& workspace,
+            cudaStream_t stream) {
+  const MatmulStep step = {.tasks = {{.w = gate.matrix}, {.w = up.matrix}},
+                           .floats = floats,
+                           .x = x,
+                           .swiglu = true,
+                           .out = out};
+  matmul_chain({&step, 1}, n_rows, workspace.data(), stream);
+}
+DeviceBuffer chain_workspace() {
+  return testing::to_device(std::vector<uint8_t>(kChainWorkspaceBytes, 0));
 }
 
 // x <- x + down(silu(gate(norm x)) * up(norm x)), over and over: each kernel reads what the one
 // before wrote while its own weights are already being fetched.
 void enqueue_chain(const DeviceMatrix* w, const DeviceBuffer& norm, float* x, float* hidden,
-                   const Activations& a, const Activations& b, int n_rows, bool fused,
-                   cudaStream_t stream) {
+                   const Activations& a, const Activations& b, int n_rows,
+                   const DeviceBuffer& workspace, cudaStream_t stream) {
   const int64_t cols = w[0].matrix.cols, ff = w[0].matrix.rows;
   for (int layer = 0; layer < 12; ++layer) {
     const MatmulTask down{.w = w[2].matrix, .y = x, .y_stride = cols, .accumulate = true};
-    if (fused) {
-      const FloatInput input{x, cols, norm.as<float>(), 1e-6F};
-      matmul_swiglu(w[0].matrix, w[1].matrix, input, n_rows, b, stream);
+    if (n_rows <= kMaxFloatRows) {
+      swiglu(w[0], w[1], {x, cols, norm.as<float>(), 1e-6F}, a, n_rows, b, workspace, stream);
       matmul({&down, 1}, b, n_rows, stream);
       continue;
     }
@@ -308,11 +284,12 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
       const auto a = testing::make_activations(n_rows, cols);
       const auto b = testing::make_activations(n_rows, ff);
       const DeviceBuffer hidden = testing::poisoned<float>(static_cast<size_t>(n_rows * 2 * ff));
+      const DeviceBuffer workspace = chain_workspace();
       auto stream = Stream::make();
       REQUIRE(stream.ok());
       const DeviceBuffer eager = testing::to_device(x);
-      enqueue_chain(w, norm, eager.as<float>(), hidden.as<float>(), a.view, b.view, n_rows, false,
-                    stream->get());
+      enqueue_chain(w, norm, eager.as<float>(), hidden.as<float>(), a.view, b.view, n_rows,
+                    workspace, stream->get());
       const auto want = testing::to_host<float>(eager, n);
       for (const float v : want) REQUIRE(std::isfinite(v));
 
@@ -322,7 +299,7 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
       REQUIRE(cudaStreamBeginCapture(stream->get(), cudaStreamCaptureModeThreadLocal) ==
               cudaSuccess);
       enqueue_chain(w, norm, state.as<float>(), hidden.as<float>(), a.view, b.view, n_rows,
-                    n_rows <= kMaxFloatRows, stream->get());
+                    workspace, stream->get());
       REQUIRE(cudaStreamEndCapture(stream->get(), &graph) == cudaSuccess);
       REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
       for (int replay = 0; replay < 20; ++replay) {
@@ -344,7 +321,7 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
 template <class Between>
 void enqueue_reusing(const DeviceMatrix* w, const DeviceBuffer& norm, float* x, float* att,
                      const Activations& shared, const Activations& ff, int n_rows,
-                     cudaStream_t stream, Between between) {
+                     const DeviceBuffer& workspace, cudaStream_t stream, Between between) {
   const int64_t cols = w[0].matrix.cols;
   for (int layer = 0; layer < 4; ++layer) {
     const MatmulTask qkv{.w = w[3].matrix, .y = att, .y_stride = cols};
@@ -359,12 +336,11 @@ void enqueue_reusing(const DeviceMatrix* w, const DeviceBuffer& norm, float* x, 
     matmul({&o, 1}, shared, n_rows, stream);
     between();
     if (n_rows <= kMaxFloatRows) {
-      const FloatInput input{x, cols, norm.as<float>(), 1e-6F};
-      matmul_swiglu(w[0].matrix, w[1].matrix, input, n_rows, ff, stream);
+      swiglu(w[0], w[1], {x, cols, norm.as<float>(), 1e-6F}, shared, n_rows, ff, workspace, stream);
     } else {
       rms_norm_quantize(x, norm.as<float>(), 1e-6F, n_rows, shared, stream);
       between();
-      matmul_swiglu(w[0].matrix, w[1].matrix, shared, n_rows, ff, stream);
+      swiglu(w[0], w[1], {}, shared, n_rows, ff, workspace, stream);
     }
     between();
     matmul({&down, 1}, ff, n_rows, stream);
@@ -395,8 +371,9 @@ TEST_CASE("matmul: wide layers that reuse their buffers do not depend on the ord
           const auto hidden = testing::make_activations(n_rows, ff);
           const DeviceBuffer att = testing::poisoned<float>(n);
           const DeviceBuffer x = testing::to_device(start);
+          const DeviceBuffer workspace = chain_workspace();
           enqueue_reusing(w, norm, x.as<float>(), att.as<float>(), shared.view, hidden.view, n_rows,
-                          stream->get(), between);
+                          workspace, stream->get(), between);
           return testing::to_host<float>(x, n);
         };
         const auto want = run([&] { REQUIRE(stream->synchronize().ok()); });
