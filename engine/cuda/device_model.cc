@@ -309,6 +309,7 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
   scratch->sampled_gates = bump->take<float>(small * static_cast<size_t>(last_gates));
   scratch->logits = bump->take<float>(small * vocab);
   scratch->results = bump->take<cuda::SampleResult>(small);
+  scratch->best = bump->take<cuda::SampleResult>(small * cuda::kMaxBest);
   if (limits.wide) {
     scratch->wide_elements = largest;
     scratch->wide_weight = bump->take<__nv_bfloat16>(static_cast<size_t>(largest));
@@ -317,7 +318,7 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
   scratch->attention_workspace = bump->take<std::byte>(attention_bytes);
   scratch->chain_workspace = bump->take<std::byte>(cuda::kChainWorkspaceBytes);
   scratch->sample_workspace =
-      bump->take<std::byte>(cuda::sample_workspace_bytes(limits.small_rows, model.vocab));
+      bump->take<std::byte>(cuda::sample_workspace_bytes(limits.small_rows));
   scratch->mask = bump->take<uint32_t>((vocab + 31) / 32);
   scratch->input_bytes = InputLayout::most_bytes(limits.rows, limits.max_pages);
   scratch->inputs = bump->take<std::byte>(scratch->input_bytes);

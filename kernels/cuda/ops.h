@@ -321,13 +321,18 @@ struct SampleRow {
   int32_t allowed_begin = 0;
   int32_t n_extra = 0;  // control tokens permitted besides the mask's
   int32_t extra_begin = 0;
-  // For sample(), as in engine/sampler.h.
+  int32_t scored = -1;  // >= 0: the result is this token, with its log-probability
+  int32_t n_best = 0;   // what sample_best() finds, at most kMaxBest
+  // For sample_drawn(), as in engine/sampler.h.
   float temperature = 0;  // 0: greedy
   int32_t top_k = 0;      // 0: all
   float top_p = 1;
   float min_p = 0;
   double uniform = 0;  // in [0, 1)
 };
+inline constexpr int kMaxBest = 32;
+/// What sample_drawn() and sample_best() take at once.
+inline constexpr int kMaxSampleRows = 64;
 /// A row whose draw or cut lies below the best 2048 tokens (nearly flat logits): sample it on the
 /// host.
 inline constexpr int32_t kUndecided = -2;
@@ -341,10 +346,18 @@ struct SampleResult {
 void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
                    const SampleRow* rows, const int32_t* ids, SampleResult* results,
                    void* workspace, cudaStream_t stream);
-/// The same with temperature, top-k, top-p and min-p: given the same uniform number, the token that
-/// engine/sampler.cc draws, up to the rounding of sums. A row with a temperature takes some 30 us.
-void sample(const float* logits, int n, int64_t vocab, const uint32_t* mask, const SampleRow* rows,
-            const int32_t* ids, SampleResult* results, void* workspace, cudaStream_t stream);
-size_t sample_workspace_bytes(int n, int64_t vocab);
+/// Behind sample_greedy() of the same rows and workspace: replaces the results of rows with a
+/// temperature. Given the same uniform number, the token that engine/sampler.cc draws, up to the
+/// rounding of sums. One block a row: some 180 us.
+void sample_drawn(const float* logits, int n, int64_t vocab, const uint32_t* mask,
+                  const SampleRow* rows, const int32_t* ids, SampleResult* results, void* workspace,
+                  cudaStream_t stream);
+/// Behind sample_greedy() of the same rows and workspace: best (n, kMaxBest), of each row with
+/// n_best its likeliest tokens, best first, of equal logits the lowest id first. Where there are
+/// fewer, token is -1.
+void sample_best(const float* logits, int n, int64_t vocab, const uint32_t* mask,
+                 const SampleRow* rows, const int32_t* ids, SampleResult* best, void* workspace,
+                 cudaStream_t stream);
+size_t sample_workspace_bytes(int n);
 
 }  // namespace fimd::cuda

@@ -3,12 +3,11 @@
 // The blocks of a row each look at a run of the vocabulary; the last to arrive joins their results
 // in the order of the runs. The choice is that of engine/sampler.cc: the highest logit, of equal
 // ones the lowest id, permitted tokens before extra ones. Logits that are not numbers are passed
-// over.
+// over. What is left in `whole` is what sample_drawn() and sample_best() begin with.
 #include <algorithm>
 
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/sample.cuh"
-#include "kernels/cuda/sample_draw.h"
 
 namespace fimd::cuda {
 namespace {
@@ -60,12 +59,16 @@ __device__ void join_block(Part& part) {
   join_warp(part);
 }
 
-/// `part` of all candidates: the result of a greedy row, and what draw() begins with.
+/// `part` of all candidates: the result, unless it is drawn.
 __device__ void store_whole(const SampleArgs& args, const Candidates& candidates, int index,
                             const Part& part) {
   args.whole[index] = part;
   SampleResult result;
-  if (part.best != 0) {
+  const int32_t scored = candidates.row.scored;
+  if (part.best != 0 && scored >= 0) {
+    result.token = scored;
+    result.logprob = candidates.logits[scored] - part.top - logf(part.sum);
+  } else if (part.best != 0) {
     const int64_t order = rank_order(part.best);
     result.token = order < args.vocab ? static_cast<int32_t>(order)
                                       : args.ids[candidates.row.extra_begin + order - args.vocab];
@@ -96,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) greedy_kernel(const SampleArgs args)
     return;
   }
 
-  Part* parts = args.parts + static_cast<int64_t>(index) * kMaxBlocks;
+  Part* parts = static_cast<Part*>(args.parts) + static_cast<int64_t>(index) * kMaxBlocks;
   bool last = false;
   if (thread == 0) {
     parts[blockIdx.x] = part;
@@ -118,46 +121,23 @@ __global__ void __launch_bounds__(kThreads) greedy_kernel(const SampleArgs args)
   if (thread == 0) store_whole(args, candidates, index, part);
 }
 
-constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxRows;
-constexpr size_t kWholeBytes = sizeof(Part) * kMaxRows;
-
-void choose(const float* logits, int n, int64_t vocab, const uint32_t* mask, const SampleRow* rows,
-            const int32_t* ids, SampleResult* results, void* workspace, bool draws,
-            cudaStream_t stream) {
-  auto* bytes = static_cast<std::byte*>(workspace);
-  const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(vocab / 1024, 1, kMaxBlocks));
-  for (int begin = 0; begin < n; begin += kMaxRows) {
-    const SampleArgs args = {logits + begin * vocab,
-                             vocab,
-                             mask,
-                             rows + begin,
-                             ids,
-                             results + begin,
-                             reinterpret_cast<unsigned*>(bytes),
-                             reinterpret_cast<Part*>(bytes + kCounterBytes),
-                             reinterpret_cast<Part*>(bytes + kCounterBytes + kWholeBytes)};
-    const int n_rows = std::min(kMaxRows, n - begin);
-    launch(greedy_kernel, dim3(blocks, static_cast<unsigned>(n_rows)), kThreads, 0, stream, args);
-    if (draws) draw(args, n_rows, stream);
-  }
-}
-
 }  // namespace
 
 void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
                    const SampleRow* rows, const int32_t* ids, SampleResult* results,
                    void* workspace, cudaStream_t stream) {
-  choose(logits, n, vocab, mask, rows, ids, results, workspace, false, stream);
+  const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(vocab / 1024, 1, kMaxBlocks));
+  for (int begin = 0; begin < n; begin += kMaxSampleRows) {
+    const SampleArgs args = make_args(logits + begin * vocab, vocab, mask, rows + begin, ids,
+                                      results + begin, workspace);
+    const auto n_rows = static_cast<unsigned>(std::min(kMaxSampleRows, n - begin));
+    launch(greedy_kernel, dim3(blocks, n_rows), kThreads, 0, stream, args);
+  }
 }
 
-void sample(const float* logits, int n, int64_t vocab, const uint32_t* mask, const SampleRow* rows,
-            const int32_t* ids, SampleResult* results, void* workspace, cudaStream_t stream) {
-  choose(logits, n, vocab, mask, rows, ids, results, workspace, true, stream);
-}
-
-size_t sample_workspace_bytes(int n, int64_t /*vocab*/) {
+size_t sample_workspace_bytes(int n) {
   return kCounterBytes + kWholeBytes +
-         sizeof(Part) * kMaxBlocks * static_cast<size_t>(std::min(n, kMaxRows));
+         kPartBytes * static_cast<size_t>(std::min(n, kMaxSampleRows));
 }
 
 }  // namespace fimd::cuda

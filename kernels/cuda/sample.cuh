@@ -6,8 +6,8 @@
 namespace fimd::cuda::sample_detail {
 
 constexpr unsigned kAllLanes = 0xffffffffU;
-constexpr int kMaxRows = 64;     // of a launch
-constexpr int kMaxBlocks = 128;  // of a row
+constexpr int kMaxBlocks = 128;     // of a row
+constexpr int kMaxBestBlocks = 64;  // likewise, of sample_best()
 
 /// The best token of a part of the candidates, and the sum of exp(logit - top) over the part.
 struct Part {
@@ -23,10 +23,31 @@ struct SampleArgs {
   const SampleRow* rows;
   const int32_t* ids;
   SampleResult* results;
-  unsigned* counters;  // (kMaxRows), zero between calls
-  Part* whole;         // (kMaxRows): of all candidates
-  Part* parts;         // (kMaxRows, kMaxBlocks)
+  unsigned* counters;  // (kMaxSampleRows), zero between calls
+  Part* whole;         // (kMaxSampleRows): of all candidates
+  void* parts;  // of blocks: Part (rows, kMaxBlocks) or ranks (rows, kMaxBestBlocks, kMaxBest)
 };
+
+constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxSampleRows;
+constexpr size_t kWholeBytes = sizeof(Part) * kMaxSampleRows;
+constexpr size_t kPartBytes = sizeof(uint64_t) * kMaxBestBlocks * kMaxBest;  // of a row
+static_assert(kPartBytes >= sizeof(Part) * kMaxBlocks);
+
+/// Of at most kMaxSampleRows rows.
+inline SampleArgs make_args(const float* logits, int64_t vocab, const uint32_t* mask,
+                            const SampleRow* rows, const int32_t* ids, SampleResult* results,
+                            void* workspace) {
+  auto* bytes = static_cast<std::byte*>(workspace);
+  return {logits,
+          vocab,
+          mask,
+          rows,
+          ids,
+          results,
+          reinterpret_cast<unsigned*>(bytes),
+          reinterpret_cast<Part*>(bytes + kCounterBytes),
+          bytes + kCounterBytes + kWholeBytes};
+}
 
 __device__ inline bool permitted(const uint32_t* mask, int64_t id) {
   return (mask[id / 32] >> (id % 32) & 1U) != 0;

@@ -8,15 +8,17 @@
 // cut lies deeper (nearly flat logits), the row is left to the host: kUndecided.
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/sample.cuh"
-#include "kernels/cuda/sample_draw.h"
 
-namespace fimd::cuda::sample_detail {
+namespace fimd::cuda {
 namespace {
+
+using namespace sample_detail;
 
 constexpr int kThreads = 1024;
 constexpr int kWarps = kThreads / 32;
 constexpr int kCapacity = 2 * kThreads;
 constexpr int kBins = 2 * kThreads;
+constexpr int kBatch = 8;
 constexpr float kBinsPerUnit = 64;  // of the logit divided by the temperature
 
 /// A row to draw from.
@@ -31,15 +33,29 @@ struct Draw {
         per_temperature(1.0F / candidates.row.temperature) {}
 
   __device__ float weight(float logit) const { return expf((logit - top) * per_temperature); }
-  /// The id at place i; minus infinity as logit and weight 0 if it is no candidate, or below min-p.
-  __device__ int32_t get(int64_t i, float& logit, float& w) const {
-    const int32_t id = candidates.get(i, logit);
-    w = logit > -INFINITY ? weight(logit) : 0.0F;
-    if (w < candidates.row.min_p && logit < top) {
-      logit = -INFINITY;
-      w = 0;
+  /// Ids, logits and weights of the places first, first + step ... before end; weight 0: no
+  /// candidate, or below min-p. All are fetched before any is looked at.
+  struct Batch {
+    int32_t ids[kBatch];
+    float logits[kBatch];
+    float weights[kBatch];
+  };
+  __device__ void get(int64_t first, int64_t end, int64_t step, Batch& batch) const {
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      batch.ids[k] = -1;
+      batch.logits[k] = -INFINITY;
+      const int64_t i = first + k * step;
+      if (i < end) batch.ids[k] = candidates.get(i, batch.logits[k]);
     }
-    return id;
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      const float logit = batch.logits[k];
+      const float w = logit > -INFINITY ? weight(logit) : 0.0F;
+      const bool cut = w < candidates.row.min_p && logit < top;
+      batch.weights[k] = cut ? 0.0F : w;
+      if (cut) batch.logits[k] = -INFINITY;
+    }
   }
   __device__ SampleResult result(int32_t id, float logit, const Part& whole) const {
     SampleResult result;
@@ -102,12 +118,11 @@ __device__ void draw_in_order(const Draw& draw, const Part& whole, Shared& share
   const int64_t begin = warp * run;
   const int64_t end = min(size, begin + run);
   double sum = 0;
-#pragma unroll 4
-  for (int64_t i = begin + lane; i < end; i += 32) {
-    float logit;
-    float w;
-    draw.get(i, logit, w);
-    sum += w;
+  Draw::Batch batch;
+  for (int64_t base = begin; base < end; base += kBatch * 32) {
+    draw.get(base + lane, end, 32, batch);
+#pragma unroll
+    for (const float w : batch.weights) sum += w;
   }
   sum = warp_sum(sum);
   if (lane == 0) shared.sums[warp] = sum;
@@ -125,24 +140,46 @@ __device__ void draw_in_order(const Draw& draw, const Part& whole, Shared& share
     if (left < 0) break;
   }
   if (warp != mine) return;
+  // If rounding hides it, the last of the run: each lane remembers its own.
+  int64_t last_place = -1;
   int32_t last_id = -1;
   float last_logit = 0;
-  for (int64_t base = begin; base < end; base += 32) {
-    float logit = -INFINITY;
-    float w = 0;
-    int32_t id = -1;
-    if (base + lane < end) id = draw.get(base + lane, logit, w);
-    const double reached = warp_scan(static_cast<double>(w));
-    const unsigned beyond = __ballot_sync(kAllLanes, w > 0 && reached > left_there);
-    const unsigned any = __ballot_sync(kAllLanes, w > 0);
-    if (any == 0) continue;
-    const int source = beyond != 0 ? __ffs(static_cast<int>(beyond)) - 1 : 31 - __clz(any);
-    last_id = __shfl_sync(kAllLanes, id, source);
-    last_logit = __shfl_sync(kAllLanes, logit, source);
-    if (beyond != 0) break;
-    left_there -= __shfl_sync(kAllLanes, reached, 31);
+  for (int64_t base = begin; base < end; base += kBatch * 32) {
+    draw.get(base + lane, end, 32, batch);
+    double here = 0;
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      here += batch.weights[k];
+      if (!(batch.weights[k] > 0)) continue;
+      last_place = base + k * 32 + lane;
+      last_id = batch.ids[k];
+      last_logit = batch.logits[k];
+    }
+    here = warp_sum(here);
+    if (!(here > left_there)) {
+      left_there -= here;
+      continue;
+    }
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      const double reached = warp_scan(static_cast<double>(batch.weights[k]));
+      const bool beyond = batch.weights[k] > 0 && reached > left_there;
+      const unsigned lanes = __ballot_sync(kAllLanes, beyond);
+      if (lanes != 0) {
+        if (lane == __ffs(static_cast<int>(lanes)) - 1) {
+          *result = draw.result(batch.ids[k], batch.logits[k], whole);
+        }
+        return;
+      }
+      left_there -= __shfl_sync(kAllLanes, reached, 31);
+    }
   }
-  if (lane == 0) *result = draw.result(last_id, last_logit, whole);
+  int64_t last = last_place;
+#pragma unroll
+  for (int mask = 16; mask > 0; mask /= 2) {
+    last = max(last, static_cast<int64_t>(__shfl_xor_sync(kAllLanes, last, mask)));
+  }
+  if (last >= 0 && last == last_place) *result = draw.result(last_id, last_logit, whole);
 }
 
 __device__ void sort_descending(uint64_t* keys) {
@@ -176,16 +213,17 @@ __device__ int64_t gather_best(const Draw& draw, Shared& shared, double& total) 
   };
   double sum = 0;
   uint32_t count = 0;
-#pragma unroll 4
-  for (int64_t i = thread; i < size; i += kThreads) {
-    float logit;
-    float w;
-    draw.get(i, logit, w);
-    if (logit == -INFINITY) continue;
-    sum += w;
-    ++count;
-    const int bin = bin_of(logit);
-    if (bin < kBins) atomicAdd(shared.bins + bin, 1U);
+  Draw::Batch batch;
+  for (int64_t base = 0; base < size; base += kBatch * kThreads) {
+    draw.get(base + thread, size, kThreads, batch);
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      if (batch.logits[k] == -INFINITY) continue;
+      sum += batch.weights[k];
+      ++count;
+      const int bin = bin_of(batch.logits[k]);
+      if (bin < kBins) atomicAdd(shared.bins + bin, 1U);
+    }
   }
   const double sum_here = block_scan(sum, shared.sums);
   const uint32_t count_here = block_scan(count, shared.counts);
@@ -209,13 +247,14 @@ __device__ int64_t gather_best(const Draw& draw, Shared& shared, double& total) 
   }
   __syncthreads();
   const int cut = shared.cut;
-#pragma unroll 4
-  for (int64_t i = thread; i < size; i += kThreads) {
-    float logit;
-    float w;
-    const int32_t id = draw.get(i, logit, w);
-    if (logit == -INFINITY || bin_of(logit) >= cut) continue;
-    shared.best[atomicAdd(&shared.n_best, 1)] = rank(logit, static_cast<uint32_t>(id));
+  for (int64_t base = 0; base < size; base += kBatch * kThreads) {
+    draw.get(base + thread, size, kThreads, batch);
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      if (batch.logits[k] == -INFINITY || bin_of(batch.logits[k]) >= cut) continue;
+      shared.best[atomicAdd(&shared.n_best, 1)] =
+          rank(batch.logits[k], static_cast<uint32_t>(batch.ids[k]));
+    }
   }
   sort_descending(shared.best);
   return n;
@@ -283,7 +322,7 @@ __global__ void __launch_bounds__(kThreads) draw_kernel(const SampleArgs args) {
   const int index = static_cast<int>(blockIdx.x);
   const SampleRow& row = args.rows[index];
   const Part whole = args.whole[index];
-  if (!(row.temperature > 0) || row.top_k == 1 || whole.best == 0) return;
+  if (!(row.temperature > 0) || row.top_k == 1 || row.scored >= 0 || whole.best == 0) return;
   const Draw draw(args, index, whole);
   if (row.top_k > 0 || row.top_p < 1.0F) {
     draw_from_best(draw, whole, shared, args.results + index);
@@ -294,8 +333,11 @@ __global__ void __launch_bounds__(kThreads) draw_kernel(const SampleArgs args) {
 
 }  // namespace
 
-void draw(const SampleArgs& args, int n_rows, cudaStream_t stream) {
-  launch(draw_kernel, static_cast<unsigned>(n_rows), kThreads, 0, stream, args);
+void sample_drawn(const float* logits, int n, int64_t vocab, const uint32_t* mask,
+                  const SampleRow* rows, const int32_t* ids, SampleResult* results, void* workspace,
+                  cudaStream_t stream) {
+  launch(draw_kernel, static_cast<unsigned>(n), kThreads, 0, stream,
+         make_args(logits, vocab, mask, rows, ids, results, workspace));
 }
 
-}  // namespace fimd::cuda::sample_detail
+}  // namespace fimd::cuda

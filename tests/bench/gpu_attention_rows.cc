@@ -129,10 +129,15 @@ void attention_case(GpuBench& bench, const Case& c) {
   bench.release();
 }
 
-void sample_case(GpuBench& bench, int n, bool draws) {
-  const std::string op = draws ? "sample (top-p 0.95)" : "sample_greedy";
+/// What follows the greedy choice.
+enum class Then { kNothing, kDraw, kBest };
+
+void sample_case(GpuBench& bench, int n, Then then) {
+  const std::string name = then == Then::kNothing ? "sample_greedy"
+                           : then == Then::kDraw  ? "and sample_drawn (top-p 0.95)"
+                                                  : "and sample_best (8)";
   const std::string shape = "vocab 152064 rows=" + std::to_string(n);
-  if (!bench.wants(op, shape)) return;
+  if (!bench.wants(name, shape)) return;
   constexpr int64_t kVocab = 152064;
   const size_t count = static_cast<size_t>(kVocab * n);
   std::vector<float> logits(count);
@@ -143,19 +148,26 @@ void sample_case(GpuBench& bench, int n, bool draws) {
   for (size_t i = 0; i < count; i += 5003) logits[i] += 15;
   std::vector<cuda::SampleRow> rows(static_cast<size_t>(n));
   for (cuda::SampleRow& row : rows) {
-    row.temperature = draws ? 0.7F : 0.0F;
+    row.temperature = then == Then::kDraw ? 0.7F : 0.0F;
     row.top_p = 0.95F;
     row.uniform = 0.5;
+    row.n_best = 8;
   }
   const float* device_logits = copied(bench, logits);
   const auto* mask = copied(bench, std::vector<uint32_t>(kVocab / 32, ~0U));
   const auto* device_rows = copied(bench, rows);
   auto* results = copied(bench, std::vector<cuda::SampleResult>(static_cast<size_t>(n)));
-  char* workspace = copied(bench, std::vector<char>(cuda::sample_workspace_bytes(n, kVocab)));
+  auto* best =
+      copied(bench, std::vector<cuda::SampleResult>(static_cast<size_t>(n) * cuda::kMaxBest));
+  char* workspace = copied(bench, std::vector<char>(cuda::sample_workspace_bytes(n)));
   if (device_logits == nullptr || workspace == nullptr) return bench.release();
-  const auto operation = draws ? cuda::sample : cuda::sample_greedy;
-  bench.time(op, shape, static_cast<double>(count) * 4, [&](int, cudaStream_t stream) {
-    operation(device_logits, n, kVocab, mask, device_rows, nullptr, results, workspace, stream);
+  bench.time(name, shape, static_cast<double>(count) * 4, [&](int, cudaStream_t stream) {
+    const auto run = [&](const auto& operation, cuda::SampleResult* to) {
+      operation(device_logits, n, kVocab, mask, device_rows, nullptr, to, workspace, stream);
+    };
+    run(cuda::sample_greedy, results);
+    if (then == Then::kDraw) run(cuda::sample_drawn, results);
+    if (then == Then::kBest) run(cuda::sample_best, best);
   });
   bench.release();
 }
@@ -165,8 +177,7 @@ void sample_case(GpuBench& bench, int n, bool draws) {
 void attention_rows(GpuBench& bench) {
   for (const Case& c : kCases) attention_case(bench, c);
   for (const int n : {1, 8}) {
-    sample_case(bench, n, false);
-    sample_case(bench, n, true);
+    for (const Then then : {Then::kNothing, Then::kDraw, Then::kBest}) sample_case(bench, n, then);
   }
 }
 

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -70,24 +71,33 @@ struct Rows {
     return words;
   }
 
-  template <class Operation>
-  std::vector<SampleResult> run(const Operation& operation) const {
+  /// Twice, as counters must be left as they were found. `then`: drawn or best; its results.
+  enum class Then { kNothing, kDraw, kBest };
+  std::vector<SampleResult> run(Then then) const {
     const DeviceBuffer device_logits = to_device(logits);
     const DeviceBuffer device_mask = to_device(bits());
     const DeviceBuffer device_rows = to_device(rows);
     const DeviceBuffer device_ids = to_device(ids, 1);
-    const DeviceBuffer workspace = to_device(std::vector<char>(sample_workspace_bytes(n, vocab)));
-    const DeviceBuffer results = poisoned<SampleResult>(static_cast<size_t>(n));
-    for (int again = 0; again < 2; ++again) {
+    const DeviceBuffer workspace = to_device(std::vector<char>(sample_workspace_bytes(n)));
+    const auto n_rows = static_cast<size_t>(n);
+    const DeviceBuffer results = poisoned<SampleResult>(n_rows);
+    const DeviceBuffer best = poisoned<SampleResult>(n_rows * kMaxBest);
+    const auto call = [&](const auto& operation, const DeviceBuffer& to) {
       operation(device_logits.as<float>(), n, vocab, device_mask.as<uint32_t>(),
-                device_rows.as<SampleRow>(), device_ids.as<int32_t>(), results.as<SampleResult>(),
+                device_rows.as<SampleRow>(), device_ids.as<int32_t>(), to.as<SampleResult>(),
                 workspace.data(), nullptr);
+    };
+    for (int again = 0; again < 2; ++again) {
+      call(sample_greedy, results);
+      if (then == Then::kDraw) call(sample_drawn, results);
+      if (then == Then::kBest) call(sample_best, best);
     }
-    return to_host<SampleResult>(results, static_cast<size_t>(n));
+    return then == Then::kBest ? to_host<SampleResult>(best, n_rows * kMaxBest)
+                               : to_host<SampleResult>(results, n_rows);
   }
 
   void check() {
-    const auto got = run(sample_greedy);
+    const auto got = run(Then::kNothing);
     Sampler sampler(mask);
     for (int i = 0; i < n; ++i) {
       INFO("row " << i << " of " << n << ", vocabulary " << vocab);
@@ -111,7 +121,7 @@ struct Rows {
       row.min_p = spec.params.min_p;
       row.uniform = spec.uniform;
     }
-    const auto got = run(sample);
+    const auto got = run(Then::kDraw);
     Sampler sampler(mask);
     int undecided = 0;
     for (int i = 0; i < n; ++i) {
@@ -137,6 +147,26 @@ struct Rows {
       CHECK(result.logprob == doctest::Approx(expected.logprob).epsilon(1e-4));
     }
     CHECK(undecided <= undecided_at_most);
+  }
+
+  /// The n_best of each spec.
+  void check_best() {
+    for (size_t i = 0; i < specs.size(); ++i) rows[i].n_best = specs[i].n_best;
+    const auto got = run(Then::kBest);
+    Sampler sampler(mask);
+    for (int i = 0; i < n; ++i) {
+      const SampleSpec& spec = specs[static_cast<size_t>(i)];
+      INFO("row " << i << " of " << n << ", vocabulary " << vocab << ", " << spec.n_best
+                  << " tokens");
+      const std::span<const float> row(logits.data() + i * vocab, static_cast<size_t>(vocab));
+      const auto expected = sampler.likeliest(row, spec);
+      const auto found = std::span(got).subspan(static_cast<size_t>(i) * kMaxBest, kMaxBest);
+      for (size_t k = 0; k < static_cast<size_t>(spec.n_best); ++k) {
+        CHECK(found[k].token == (k < expected.size() ? expected[k].token : -1));
+        if (k >= expected.size()) continue;
+        CHECK(found[k].logprob == doctest::Approx(expected[k].logprob).epsilon(1e-4));
+      }
+    }
   }
 
   int n;
@@ -239,6 +269,57 @@ TEST_CASE("draws from flat logits are right, or left to the host") {
       rows.logit(i, id) = i < 4 ? 1.0F : rows.logit(i, id) / 100;
   }
   rows.check_draws(3);
+}
+
+TEST_CASE("the likeliest tokens are the sampler's") {
+  unsigned seed = 500;
+  for (const int64_t vocab : {int64_t{270}, int64_t{32003}, int64_t{152064}, int64_t{300007}}) {
+    for (const int n : {1, 9}) {
+      Rows rows(n, vocab, seed += 10);
+      for (int i = 0; i < n; ++i) {
+        const int sizes[] = {8, 1, 0, kMaxBest, 5};
+        rows.specs[static_cast<size_t>(i)].n_best = sizes[i % 5];
+        if (i % 3 == 1) rows.add_list(i, {first_not_permitted(rows.mask, 50), 3, 4}, false);
+        if (i == 5) rows.add_list(i, {7, 8, 9, 100, 200, 201, 250}, true);
+        if (i % 4 == 3) {  // many are equal
+          for (TokenId id = 0; id < vocab; ++id) {
+            rows.logit(i, id) = std::round(rows.logit(i, id) / 4);
+          }
+        }
+        if (i == 6) {
+          for (TokenId id = 0; id < vocab; ++id) {
+            if (id % 83 != 0) rows.logit(i, id) = id % 2 == 0 ? NAN : -INFINITY;
+          }
+        }
+        if (i == 8) {
+          for (TokenId id = 0; id < vocab; ++id) rows.logit(i, id) = NAN;
+        }
+      }
+      rows.check_best();
+      rows.check();  // the counters are as they were
+    }
+  }
+  // A list of more than a block takes at once, in no order.
+  Rows rows(kMaxSampleRows, 40000, 9000);
+  std::vector<TokenId> list;
+  for (int i = 0; i < 30000; ++i) list.push_back(static_cast<TokenId>(i * 7919LL % 40000));
+  for (int i = 0; i < rows.n; ++i) rows.specs[static_cast<size_t>(i)].n_best = 1 + i % kMaxBest;
+  for (int i = 0; i < rows.n; i += 9) rows.add_list(i, list, true);
+  rows.check_best();
+}
+
+TEST_CASE("a token that is asked for has the sampler's probability") {
+  Rows rows(12, 50000, 321);
+  for (int i = 0; i < rows.n; ++i) {
+    SampleSpec& spec = rows.specs[static_cast<size_t>(i)];
+    spec.scored = i * 4000 % 49000;
+    spec.params.temperature = 0.7F;  // makes no difference
+    rows.rows[static_cast<size_t>(i)].scored = spec.scored;
+    if (i % 3 == 0) rows.logit(i, spec.scored) = 30;
+  }
+  rows.logit(5, rows.specs[5].scored) = -50;
+  rows.check();
+  rows.check_draws();
 }
 
 }  // namespace
