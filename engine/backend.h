@@ -92,11 +92,15 @@ class Backend {
   /// True: the device is gone for good; every pass fails, and only a new backend helps.
   virtual bool lost() const { return false; }
 
+  /// The most that a sample may ask for as n_best; 0: there is no likeliest(), and no search.
+  virtual int max_best() const { return 0; }
+  /// What the last forward's i-th sample asked for with n_best: best first. Empty: nothing could be
+  /// sampled.
+  virtual std::span<const Sampled> likeliest(size_t /*i*/) const { return {}; }
+
   /// Logits that the last forward's i-th sample was made from: (vocab). Empty if the backend keeps
-  /// them on a device.
+  /// them on a device. For tests.
   virtual std::span<const float> logits(size_t i) const = 0;
-  /// logits() has them after every pass; beam search and scoring need that.
-  virtual bool logits_on_host() const { return false; }
 };
 
 }  // namespace fimd

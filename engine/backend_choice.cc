@@ -70,7 +70,7 @@ struct Row {
   const char* name;
   Make make;
 };
-/// A model with less bytes of weights is as quick on the CPU, which also searches for a line.
+/// A model with less bytes of weights is quick enough on the CPU.
 constexpr int64_t kLeastForGpu = int64_t{256} << 20;
 /// Best first: "auto" takes the first that works. The last must work everywhere.
 constexpr auto kBackends = std::to_array<Row>({{"cuda", make_cuda}, {"cpu", make_cpu}});

@@ -25,29 +25,18 @@ size_t common_length(std::string_view a, std::string_view b) {
 BeamSearch::BeamSearch(const Tokenizer& tokenizer, BeamParams params, int max_tokens,
                        std::span<const TokenId> stops, std::string healed)
     : tokenizer_(tokenizer), params_(std::move(params)), max_tokens_(max_tokens), stops_(stops) {
-  branches_.resize(1);
-  branches_.front().healing = std::move(healed);
+  Branch first;
+  first.healing = std::move(healed);
+  keep(std::move(first));
 }
 
-bool BeamSearch::advance(std::span<const std::span<const float>> rows, Sampler& sampler) {
+bool BeamSearch::advance(std::span<const std::span<const Sampled>> rows) {
   best_parent_ = -1;
   std::vector<Branch> grown;
-  // Several of a branch's best tokens may end the same text.
-  const size_t looked_at = 2 * static_cast<size_t>(params_.width);
   for (size_t i = 0; i < branches_.size(); ++i) {
-    const Branch& branch = branches_[i];
-    SampleSpec spec;
-    std::vector<TokenId> allowed;
-    if (!branch.healing.empty()) {
-      allowed = tokenizer_.compatible_with(branch.healing);
-      if (allowed.empty()) continue;
-      spec.allowed = allowed;
-    }
-    spec.extra = stops_;
-    const std::vector<Sampled> best = sampler.likeliest(rows[i], spec, looked_at);
-    if (best.empty()) return false;
-    for (const Sampled& next : best) {
-      Branch child = branch;
+    if (rows[i].empty()) return false;
+    for (const Sampled& next : rows[i]) {
+      Branch child = branches_[i];
       child.parent = i;
       child.logprob += next.logprob;
       if (ends_text(next.token)) {
@@ -127,14 +116,32 @@ void BeamSearch::prune(std::vector<Branch> grown) {
   if (!answers_.empty()) least = std::max(least, answers_.front().logprob - params_.margin);
   if (!grown.empty()) least = std::max(least, grown.front().logprob - params_.margin);
   branches_.clear();
+  allowed_.clear();
+  specs_.clear();
   for (Branch& branch : grown) {
     if (branches_.size() >= width || branch.logprob < least) break;
     // The same text in other tokens is hardly ever worth a branch of its own.
     const bool known = std::any_of(branches_.begin(), branches_.end(), [&](const Branch& other) {
       return other.text == branch.text && other.healing == branch.healing;
     });
-    if (!known) branches_.push_back(std::move(branch));
+    if (!known) keep(std::move(branch));
   }
+}
+
+/// Unless no token repeats what the branch must repeat.
+void BeamSearch::keep(Branch branch) {
+  std::vector<TokenId> allowed;
+  if (!branch.healing.empty()) {
+    allowed = tokenizer_.compatible_with(branch.healing);
+    if (allowed.empty()) return;
+  }
+  SampleSpec spec;
+  spec.allowed = allowed;  // whose memory stays where it is
+  spec.extra = stops_;
+  spec.n_best = looked_at(params_.width);
+  branches_.push_back(std::move(branch));
+  allowed_.push_back(std::move(allowed));
+  specs_.push_back(spec);
 }
 
 void BeamSearch::agree() {

@@ -39,9 +39,18 @@ class BeamSearch {
   BeamSearch(const Tokenizer& tokenizer, BeamParams params, int max_tokens,
              std::span<const TokenId> stops, std::string healed);
 
-  /// rows[i]: the logits after branch i. First there is one branch, without tokens. False: they are
-  /// not numbers.
-  bool advance(std::span<const std::span<const float>> rows, Sampler& sampler);
+  /// How many tokens are looked at after a branch, and the widest search that looks at no more than
+  /// `tokens`. Several of a branch's best tokens may end the same text.
+  static int looked_at(int width) { return 2 * width; }
+  static int most_width(int tokens) { return tokens / 2; }
+
+  /// What is to be sampled after branch i, until advance(). First there is one branch, without
+  /// tokens.
+  std::span<const SampleSpec> samples(size_t i) const { return {&specs_[i], 1}; }
+
+  /// rows[i]: the likeliest tokens of samples(i). False: there is none, the model's output is not a
+  /// number.
+  bool advance(std::span<const std::span<const Sampled>> rows);
 
   /// Those that still grow; none: the search is over.
   const std::vector<Branch>& branches() const { return branches_; }
@@ -62,6 +71,7 @@ class BeamSearch {
   void answer(const Branch& branch, size_t length, bool truncated);
   void prune(std::vector<Branch> grown);
   void agree();
+  void keep(Branch branch);
   std::span<const TextCandidate> best_answers() const;
   bool ends_text(TokenId token) const;
   TextVerdict judge(std::string_view text, bool ended) const;
@@ -71,7 +81,9 @@ class BeamSearch {
   const int max_tokens_;
   const std::span<const TokenId> stops_;
   std::vector<Branch> branches_;
-  std::vector<TextCandidate> answers_;  // likeliest first
+  std::vector<std::vector<TokenId>> allowed_;  // of each branch: what may come, for healing
+  std::vector<SampleSpec> specs_;              // likewise
+  std::vector<TextCandidate> answers_;         // likeliest first
   std::string agreed_;
   int best_parent_ = -1;
   std::vector<TokenId> best_tokens_;

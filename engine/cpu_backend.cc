@@ -286,6 +286,11 @@ std::span<const float> CpuBackend::logits(size_t i) const {
   return {logits_.data() + i * vocab, vocab};
 }
 
+std::span<const Sampled> CpuBackend::likeliest(size_t i) const {
+  if (i >= best_.size()) return {};
+  return best_[i];
+}
+
 void CpuBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
   // Whole pages: keys are transposed within one, so its first tokens are not contiguous.
   for (Layer& layer : layers_) {

@@ -70,9 +70,11 @@ class CpuBackend final : public Backend {
   void restore_state(int32_t checkpoint, int32_t slot) override;
   void save_state(int32_t slot, int32_t checkpoint) override;
   std::span<const float> logits(size_t i) const override;
-  bool logits_on_host() const override { return true; }
+  int max_best() const override { return kMaxBest; }
+  std::span<const Sampled> likeliest(size_t i) const override;
 
  private:
+  static constexpr int kMaxBest = 64;
   using AttentionLayer = CpuAttentionLayer;
   using DeltaLayer = CpuDeltaLayer;
   struct Layer {
@@ -126,6 +128,7 @@ class CpuBackend final : public Backend {
 
   const ModelSpec& spec_;
   Sampler sampler_;
+  std::vector<std::vector<Sampled>> best_;  // of the last pass's samples that asked
   cpu::ThreadPool pool_;
   int max_batch_tokens_;
   KvGeometry geometry_;

@@ -242,9 +242,16 @@ Status CpuBackend::forward(std::span<const StepInput> batch, std::span<Sampled> 
   cpu::matmul(pool_, output_, quantized_, nullptr, logits_.data());
   assert(outputs.size() >= static_cast<size_t>(n_rows_));
   size_t row = 0;
+  best_.clear();
   for (const StepInput& input : batch) {
     for (const SampleSpec& spec : input.samples) {
-      outputs[row] = sampler_.sample(logits(row), spec);
+      if (spec.n_best > 0) {
+        best_.resize(row + 1);
+        best_[row] = sampler_.likeliest(logits(row), spec);
+        outputs[row] = best_[row].empty() ? Sampled() : best_[row].front();
+      } else {
+        outputs[row] = sampler_.sample(logits(row), spec);
+      }
       ++row;
     }
   }

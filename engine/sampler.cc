@@ -90,9 +90,9 @@ Sampled Sampler::greedy(std::span<const float> logits, const SampleSpec& spec) c
   return {};
 }
 
-std::vector<Sampled> Sampler::likeliest(std::span<const float> logits, const SampleSpec& spec,
-                                        size_t n) {
-  if (n == 0) return {};
+std::vector<Sampled> Sampler::likeliest(std::span<const float> logits, const SampleSpec& spec) {
+  if (spec.n_best <= 0) return {};
+  const auto n = static_cast<size_t>(spec.n_best);
   candidates_.clear();  // the best so far, best first
   const auto better = [](const Candidate& a, const Candidate& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
@@ -148,9 +148,11 @@ std::vector<Sampled> Sampler::likeliest(std::span<const float> logits, const Sam
   return best;
 }
 
-float Sampler::logprob_of(std::span<const float> logits, TokenId token) const {
-  const Mass all = mass(logits, {});
-  return static_cast<float>(logits[static_cast<size_t>(token)] - all.top - all.log_sum);
+Sampled Sampler::score(std::span<const float> logits, const SampleSpec& spec) const {
+  const Mass all = mass(logits, spec);
+  if (!(all.top > kMinusInfinity)) return {};
+  const double logit = logits[static_cast<size_t>(spec.scored)];
+  return {spec.scored, static_cast<float>(logit - all.top - all.log_sum)};
 }
 
 void Sampler::collect(std::span<const float> logits, const SampleSpec& spec) {
@@ -174,7 +176,7 @@ void Sampler::collect(std::span<const float> logits, const SampleSpec& spec) {
 }
 
 Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec) {
-  if (spec.logits_only) return {0, 0};
+  if (spec.scored >= 0) return score(logits, spec);
   const bool greedy_wanted = !(spec.params.temperature > 0) || spec.params.top_k == 1;
   if (greedy_wanted && spec.allowed.empty()) return greedy(logits, spec);
 

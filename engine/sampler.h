@@ -22,10 +22,14 @@ struct SampleSpec {
   double uniform = 0;  // in [0, 1): the randomness of this token
   /// Not empty: only these tokens may be sampled (token healing).
   std::span<const TokenId> allowed;
-  /// No token is wanted: who asks reads the logits.
-  bool logits_only = false;
   /// Control tokens that may be sampled besides the always permitted ones.
   std::span<const TokenId> extra;
+  /// >= 0: nothing is chosen. The sample is this token, with its log-probability among all that may
+  /// be sampled; `allowed` and `extra` are empty.
+  TokenId scored = -1;
+  /// > 0: nothing is chosen. Backend::likeliest() has the likeliest tokens, so many, and the sample
+  /// is the first of them.
+  int n_best = 0;
 };
 
 struct Sampled {
@@ -58,13 +62,11 @@ class Sampler {
  public:
   explicit Sampler(TokenMask mask) : mask_(std::move(mask)) {}
 
+  /// Of a spec without n_best.
   Sampled sample(std::span<const float> logits, const SampleSpec& spec);
 
-  /// The n likeliest tokens, best first, whatever the sampling parameters say.
-  std::vector<Sampled> likeliest(std::span<const float> logits, const SampleSpec& spec, size_t n);
-
-  /// Natural-log probability of a token of a text among all that may be sampled.
-  float logprob_of(std::span<const float> logits, TokenId token) const;
+  /// The spec.n_best likeliest tokens, best first; fewer where fewer are permitted.
+  std::vector<Sampled> likeliest(std::span<const float> logits, const SampleSpec& spec);
 
  private:
   struct Candidate {
@@ -78,6 +80,7 @@ class Sampler {
   };
   Mass mass(std::span<const float> logits, const SampleSpec& spec) const;
   Sampled greedy(std::span<const float> logits, const SampleSpec& spec) const;
+  Sampled score(std::span<const float> logits, const SampleSpec& spec) const;
   void collect(std::span<const float> logits, const SampleSpec& spec);
 
   TokenMask mask_;

@@ -36,8 +36,7 @@ Scheduler::Scheduler(Backend& backend, const Tokenizer& tokenizer, PromptEncoder
       states_(backend.state()),
       cache_(geometry_.page_tokens, geometry_.n_pages,
              states_.n_slots > 0 ? states_.n_checkpoints : 0),
-      ms_per_token_(options.ms_per_token),
-      sampler_(TokenMask(tokenizer, tokenizer.vocab_size())) {
+      ms_per_token_(options.ms_per_token) {
   status_.kv_bytes_budget = geometry_.page_bytes * geometry_.n_pages;
   status_.state_bytes_budget = states_.checkpoint_bytes * states_.n_checkpoints;
   for (int32_t slot = states_.n_slots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
@@ -167,10 +166,7 @@ void Scheduler::start(SequencePtr owned) {
   sequence.sample.params = params.sampling;
   sequence.sample.extra = sequence.stops;
   sequence.stream.emplace(std::move(encoded->healed), params.stop);
-  sequence.searches = can_search() && params.beam.width > 1 && params.stop.empty() &&
-                      !(params.sampling.temperature > 0) && sequence.generates() &&
-                      search_room(sequence) > 0;
-  sequence.sample.logits_only = sequence.searches;
+  prepare_search(sequence);
   prepare_sample(sequence);
   const size_t least = sequence.tokens.size() + (sequence.generates() ? 1 : 0);
   if (least > static_cast<size_t>(options_.context_length)) {
@@ -285,8 +281,9 @@ void Scheduler::run() {
     if (sequence->generates()) {
       if (behind == 0) input.samples = {&sequence->sample, 1};
     } else if (sequence->scored.size() > behind) {
-      const auto rows = std::min(sequence->scored.size() - behind, input.tokens.size());
-      input.samples = std::span(score_specs_).first(rows);
+      const std::span<const SampleSpec> wanted =
+          std::span(sequence->scored).first(sequence->scored.size() - behind);
+      input.samples = wanted.last(std::min(wanted.size(), input.tokens.size()));
     }
     plan_saves(*sequence);
     input.slot = std::max(sequence->slot, 0);
@@ -338,6 +335,7 @@ void Scheduler::advance(Sequence& sequence, size_t first_row, size_t n_rows) {
   keep_saves(sequence);
   sequence.planned = 0;
   if (!sequence.scored.empty()) add_scores(sequence, first_row, n_rows);
+  if (sequence.done) return;
   if (n_rows > 0 && sequence.generates()) {
     if (sequence.stats.decoded_tokens == 0) {
       sequence.first_sample_ms = sequence.since_submit.elapsed_ms();
@@ -350,10 +348,7 @@ void Scheduler::advance(Sequence& sequence, size_t first_row, size_t n_rows) {
 }
 
 void Scheduler::accept(Sequence& sequence, const Sampled& sampled) {
-  if (sampled.token < 0) {
-    return fail(sequence, {ErrorCode::kInternal,
-                           "the model's output is not a number; its file may be damaged"});
-  }
+  if (sampled.token < 0) return fail(sequence, not_a_number());
   ++sequence.stats.decoded_tokens;
   const auto ends = tokenizer_.end_of_generation();
   if (std::find(ends.begin(), ends.end(), sampled.token) != ends.end() ||

@@ -77,8 +77,8 @@ class Scheduler {
 
   /// What was asked for, or less if the KV pages hold less.
   int context_length() const { return options_.context_length; }
-  /// Beam search and scoring need logits, and branches of a recurrent model would need states.
-  bool can_search() const { return backend_.logits_on_host() && states_.n_slots == 0; }
+  /// Branches of a recurrent model would need states.
+  bool can_search() const { return backend_.max_best() > 0 && states_.n_slots == 0; }
   const PrefixCache& cache() const { return cache_; }
 
  private:
@@ -123,6 +123,7 @@ class Scheduler {
   void emit_agreed(Sequence& sequence);
   void finish_search(Sequence& sequence);
   void end_search(Sequence& sequence);
+  void prepare_search(Sequence& sequence);
   Status prepare_score(Sequence& sequence);
   void add_scores(Sequence& sequence, size_t first_row, size_t n_rows);
 
@@ -142,8 +143,6 @@ class Scheduler {
   std::vector<Sequence*> planned_;
   std::vector<StepInput> inputs_;
   std::vector<Sampled> sampled_;
-  std::vector<SampleSpec> score_specs_;  // as many as any pass may need
-  Sampler sampler_;
 
   // The mailbox.
   mutable std::mutex mutex_;

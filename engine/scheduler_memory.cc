@@ -15,7 +15,8 @@ bool Scheduler::admit(Sequence& sequence) {
                                              std::max(sequence.request.params.max_tokens, 0) + 1);
   const auto pages = static_cast<int>((most + geometry_.page_tokens - 1) / geometry_.page_tokens);
   if (pages + 1 + branch_page_promise(sequence) > geometry_.n_pages) {
-    sequence.searches = sequence.sample.logits_only = false;
+    sequence.searches = false;
+    sequence.sample.n_best = 0;
   }
   sequence.promised_pages = pages + 1 + branch_page_promise(sequence);
   if (!has_room_for(sequence) && !make_room_for(sequence)) return false;

@@ -12,13 +12,18 @@ namespace {
 
 size_t index_of(int i) { return static_cast<size_t>(i); }
 
-SampleSpec logits_only() {
-  SampleSpec spec;
-  spec.logits_only = true;
-  return spec;
-}
-
 }  // namespace
+
+/// Whether the likeliest texts are searched for, and what the first pass must find.
+void Scheduler::prepare_search(Sequence& sequence) {
+  GenerationParams& params = sequence.request.params;
+  BeamParams& beam = params.beam;
+  beam.width = std::min(beam.width, BeamSearch::most_width(backend_.max_best()));
+  sequence.searches = can_search() && beam.width > 1 && params.stop.empty() &&
+                      !(params.sampling.temperature > 0) && sequence.generates() &&
+                      search_room(sequence) > 0;
+  if (sequence.searches) sequence.sample.n_best = BeamSearch::looked_at(beam.width);
+}
 
 /// Tokens that a search may add to the prompt, besides those that healing took back.
 int Scheduler::search_room(const Sequence& sequence) const {
@@ -64,7 +69,7 @@ void Scheduler::add_branches(Sequence& sequence) {
     input.tokens = std::span(branches[i].tokens).last(1);
     input.first = sequence.prompt_tokens + static_cast<int>(branches[i].tokens.size()) - 1;
     input.pages = sequence.branch_pages[i];
-    input.samples = {&sequence.sample, 1};
+    input.samples = sequence.search->samples(i);
     inputs_.push_back(input);
   }
 }
@@ -84,14 +89,11 @@ void Scheduler::search_from(Sequence& sequence, size_t row) {
 void Scheduler::search_on(Sequence& sequence, size_t first_row) {
   sequence.planned = 0;
   BeamSearch& search = *sequence.search;
-  std::vector<std::span<const float>> rows;
+  std::vector<std::span<const Sampled>> rows;
   for (size_t i = 0; i < search.branches().size(); ++i) {
-    rows.push_back(backend_.logits(first_row + i));
+    rows.push_back(backend_.likeliest(first_row + i));
   }
-  if (!search.advance(rows, sampler_)) {
-    return fail(sequence, {ErrorCode::kInternal,
-                           "the model's output is not a number; its file may be damaged"});
-  }
+  if (!search.advance(rows)) return fail(sequence, not_a_number());
   ++sequence.stats.decoded_tokens;
   keep_best_branch(sequence);
   if (!take_branch_pages(sequence)) return fail(sequence, cache_full());
@@ -192,17 +194,16 @@ Status Scheduler::prepare_score(Sequence& sequence) {
     ++n;
   }
   if (n == 0) return Error{ErrorCode::kInvalidArgument, "no token begins in what is to be scored"};
-  sequence.scored.assign(tokens.end() - static_cast<ptrdiff_t>(n), tokens.end());
+  sequence.scored.resize(n);
+  for (size_t i = 0; i < n; ++i) sequence.scored[i].scored = tokens[tokens.size() - n + i];
   tokens.pop_back();
-  if (score_specs_.size() < n) score_specs_.resize(n, logits_only());
   return {};
 }
 
 void Scheduler::add_scores(Sequence& sequence, size_t first_row, size_t n_rows) {
-  const size_t behind = index_of(sequence.remaining());
-  for (size_t i = 0; i < n_rows; ++i) {
-    const TokenId token = sequence.scored[sequence.scored.size() - behind - n_rows + i];
-    sequence.stats.scored_logprob += sampler_.logprob_of(backend_.logits(first_row + i), token);
+  for (const Sampled& token : std::span(sampled_).subspan(first_row, n_rows)) {
+    if (token.token < 0) return fail(sequence, not_a_number());
+    sequence.stats.scored_logprob += token.logprob;
   }
 }
 

@@ -65,7 +65,7 @@ struct Sequence {
 
   /// What follows each of the last scored.size() tokens: the end of a prompt that is scored. Its
   /// very last token is here only.
-  std::vector<TokenId> scored;
+  std::vector<SampleSpec> scored;
 
   GenerationStats stats;
   double started_ms = -1;
@@ -84,6 +84,10 @@ struct Sequence {
   bool searching() const { return search.has_value() && !search->over(); }
   int remaining() const { return static_cast<int>(tokens.size()) - computed; }
 };
+
+inline Error not_a_number() {
+  return {ErrorCode::kInternal, "the model's output is not a number; its file may be damaged"};
+}
 
 inline Error cache_full() {
   return {ErrorCode::kResourceExhausted, "the KV cache is full; raise its budget"};

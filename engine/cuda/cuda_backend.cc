@@ -12,9 +12,7 @@ namespace {
 
 constexpr size_t kMostGraphs = 256;
 
-bool greedy(const SampleSpec& spec) {
-  return !(spec.params.temperature > 0) || spec.params.top_k == 1;
-}
+static_assert(cuda::kMaxMatmulRows <= cuda::kMaxSampleRows);
 
 }  // namespace
 
@@ -96,9 +94,10 @@ Status CudaBackend::take_memory(const ModelSpec& spec) {
   FIMD_ASSIGN_OR_RETURN(inputs_, cuda::PinnedBuffer::make(scratch_.input_bytes, "a pass"));
   FIMD_ASSIGN_OR_RETURN(ids_,
                         cuda::PinnedBuffer::make(scratch_.id_capacity * sizeof(int32_t), "a pass"));
-  FIMD_ASSIGN_OR_RETURN(
-      results_, cuda::PinnedBuffer::make(
-                    static_cast<size_t>(plan_.limits.rows) * sizeof(cuda::SampleResult), "a pass"));
+  const size_t result_bytes = static_cast<size_t>(plan_.limits.rows) * sizeof(cuda::SampleResult);
+  FIMD_ASSIGN_OR_RETURN(results_, cuda::PinnedBuffer::make(result_bytes, "a pass"));
+  FIMD_ASSIGN_OR_RETURN(best_results_,
+                        cuda::PinnedBuffer::make(result_bytes * cuda::kMaxBest, "a pass"));
   spdlog::info("GPU memory: {} of {} MiB that were free", plan_.text(), free >> 20);
   return {};
 }
@@ -152,6 +151,11 @@ std::span<const float> CudaBackend::logits(size_t i) const {
   const auto vocab = static_cast<size_t>(model_.vocab);
   if (!options_.keep_logits || i >= n_host_logits_) return {};
   return {host_logits_.data() + i * vocab, vocab};
+}
+
+std::span<const Sampled> CudaBackend::likeliest(size_t i) const {
+  if (i >= best_.size()) return {};
+  return best_[i];
 }
 
 void CudaBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
@@ -241,6 +245,11 @@ Status CudaBackend::check_batch(std::span<const StepInput> batch) const {
         return Error{ErrorCode::kInternal, "a forward pass was given an impossible page"};
       }
     }
+    for (const SampleSpec& spec : input.samples) {
+      if (spec.scored >= model_.vocab || spec.n_best > cuda::kMaxBest) {
+        return Error{ErrorCode::kInternal, "a forward pass was given an impossible sample"};
+      }
+    }
     for (const TokenId token : input.tokens) {
       if (token < 0 || token >= model_.vocab) {
         return Error{ErrorCode::kInternal,
@@ -257,6 +266,7 @@ Status CudaBackend::forward(std::span<const StepInput> batch, std::span<Sampled>
   }
   FIMD_RETURN_IF_ERROR(check_batch(batch));
   n_host_logits_ = 0;
+  best_.clear();
   size_t first_sample = 0;
   while (!batch.empty()) {
     const auto part = batch.first(std::min<size_t>(batch.size(), kMaxPassSequences));
@@ -281,40 +291,110 @@ Status CudaBackend::run_pass(std::span<const StepInput> batch, std::span<Sampled
                                            cudaMemcpyHostToDevice, stream_.get()),
                            "sending token ids")));
   }
-  std::vector<const SampleSpec*> specs;
-  for (const StepInput& input : batch) {
-    for (const SampleSpec& spec : input.samples) specs.push_back(&spec);
-  }
+  const Samples samples = samples_of(batch, first_sample, shape, layout, ids);
   const auto vocab = static_cast<size_t>(model_.vocab);
-  const auto on_host = [&](const SampleSpec& spec) {
-    return !greedy(spec) || (ids.overflow && (!spec.allowed.empty() || !spec.extra.empty()));
-  };
-  const bool any_on_host = std::any_of(specs.begin(), specs.end(),
-                                       [&](const SampleSpec* spec) { return on_host(*spec); });
-  if (options_.keep_logits || any_on_host) {
-    const size_t needed = (first_sample + specs.size()) * vocab;
-    if (host_logits_.size() < needed) host_logits_.resize(needed);
-    n_host_logits_ = first_sample + specs.size();
+  if (options_.keep_logits) {
+    n_host_logits_ = first_sample + samples.specs.size();
+    if (host_logits_.size() < n_host_logits_ * vocab) host_logits_.resize(n_host_logits_ * vocab);
   }
-  const auto fetch_logits = [&](int first, int n) -> Status {
-    const size_t end = std::min(specs.size(), static_cast<size_t>(first + n));
-    for (auto i = static_cast<size_t>(first); i < end; ++i) {
-      if (!options_.keep_logits && !on_host(*specs[i])) continue;
-      FIMD_RETURN_IF_ERROR(
-          cuda::check(cudaMemcpyAsync(host_logits_.data() + (first_sample + i) * vocab,
-                                      scratch_.logits + (i - static_cast<size_t>(first)) * vocab,
-                                      vocab * sizeof(float), cudaMemcpyDeviceToHost, stream_.get()),
-                      "fetching logits"));
+  FIMD_RETURN_IF_ERROR(
+      finish(launch(shape, [&](int first, int n) { return choose(samples, first, n); })));
+  return take_results(samples, outputs);
+}
+
+CudaBackend::Samples CudaBackend::samples_of(std::span<const StepInput> batch, size_t first,
+                                             const PassShape& shape, const InputLayout& layout,
+                                             const IdLists& ids) const {
+  Samples samples;
+  samples.first = first;
+  samples.rows = reinterpret_cast<const cuda::SampleRow*>(scratch_.inputs + layout.samples);
+  // What the device leaves undecided is fetched afterwards, if it is still there then.
+  const bool logits_stay = shape.samples <= plan_.limits.small_rows;
+  for (const StepInput& input : batch) {
+    for (const SampleSpec& spec : input.samples) {
+      const bool drawn = is_drawn(spec);
+      const bool listed = !spec.allowed.empty() || !spec.extra.empty();
+      samples.specs.push_back(&spec);
+      samples.on_host.push_back((drawn && !logits_stay) || (ids.overflow && listed));
+      samples.any_drawn = samples.any_drawn || drawn;
+      samples.any_best = samples.any_best || spec.n_best > 0;
     }
-    return {};
-  };
-  FIMD_RETURN_IF_ERROR(finish(launch(shape, fetch_logits)));
+  }
+  return samples;
+}
+
+/// Enqueues what only some samples of [first, first + n) need, behind their logits and the greedy
+/// choice. Graphs have it not in them: those of greedy passes serve all.
+Status CudaBackend::choose(const Samples& samples, int first, int n) {
+  const cuda::SampleRow* rows = samples.rows + first;
+  const auto n_results = static_cast<size_t>(n);
+  cudaStream_t stream = stream_.get();
+  if (samples.any_drawn) {
+    cuda::sample_drawn(scratch_.logits, n, model_.vocab, scratch_.mask, rows, scratch_.ids,
+                       scratch_.results, scratch_.sample_workspace, stream);
+    FIMD_RETURN_IF_ERROR(cuda::check(
+        cudaMemcpyAsync(results_.as<cuda::SampleResult>() + first, scratch_.results,
+                        n_results * sizeof(cuda::SampleResult), cudaMemcpyDeviceToHost, stream),
+        "fetching drawn tokens"));
+  }
+  if (samples.any_best) {
+    cuda::sample_best(scratch_.logits, n, model_.vocab, scratch_.mask, rows, scratch_.ids,
+                      scratch_.best, scratch_.sample_workspace, stream);
+    FIMD_RETURN_IF_ERROR(cuda::check(
+        cudaMemcpyAsync(best_results_.as<cuda::SampleResult>() + first * cuda::kMaxBest,
+                        scratch_.best, n_results * cuda::kMaxBest * sizeof(cuda::SampleResult),
+                        cudaMemcpyDeviceToHost, stream),
+        "fetching the likeliest tokens"));
+  }
+  const size_t end = std::min(samples.specs.size(), static_cast<size_t>(first) + n_results);
+  for (auto i = static_cast<size_t>(first); i < end; ++i) {
+    if (!options_.keep_logits && !samples.on_host[i]) continue;
+    FIMD_RETURN_IF_ERROR(fetch_logits(samples.first + i, i - static_cast<size_t>(first)));
+  }
+  return cuda::check_launch("choosing tokens");
+}
+
+/// Enqueues a copy of row `from` of the device's logits.
+Status CudaBackend::fetch_logits(size_t row, size_t from) {
+  const auto vocab = static_cast<size_t>(model_.vocab);
+  if (host_logits_.size() < (row + 1) * vocab) {
+    // Copies of other rows may be under way to where they are now.
+    FIMD_RETURN_IF_ERROR(stream_.synchronize());
+    host_logits_.resize((row + 1) * vocab);
+  }
+  return cuda::check(
+      cudaMemcpyAsync(host_logits_.data() + row * vocab, scratch_.logits + from * vocab,
+                      vocab * sizeof(float), cudaMemcpyDeviceToHost, stream_.get()),
+      "fetching logits");
+}
+
+/// After the pass.
+Status CudaBackend::take_results(const Samples& samples, std::span<Sampled> outputs) {
   const auto* results = results_.as<cuda::SampleResult>();
-  for (size_t i = 0; i < specs.size(); ++i) {
-    const size_t row = first_sample + i;
-    outputs[row] = on_host(*specs[i])
-                       ? sampler_.sample({host_logits_.data() + row * vocab, vocab}, *specs[i])
-                       : Sampled{results[i].token, results[i].logprob};
+  const auto vocab = static_cast<size_t>(model_.vocab);
+  if (samples.any_best) best_.resize(samples.first + samples.specs.size());
+  for (size_t i = 0; i < samples.specs.size(); ++i) {
+    const SampleSpec& spec = *samples.specs[i];
+    const size_t row = samples.first + i;
+    const bool undecided = results[i].token == cuda::kUndecided && !samples.on_host[i];
+    if (undecided) FIMD_RETURN_IF_ERROR(finish(fetch_logits(row, i)));
+    const bool on_host = undecided || samples.on_host[i];
+    const auto logits = [&] { return std::span(host_logits_).subspan(row * vocab, vocab); };
+    if (spec.n_best == 0) {
+      outputs[row] =
+          on_host ? sampler_.sample(logits(), spec) : Sampled{results[i].token, results[i].logprob};
+      continue;
+    }
+    std::vector<Sampled>& best = best_[row];
+    if (on_host) {
+      best = sampler_.likeliest(logits(), spec);
+    } else {
+      const auto* found = best_results_.as<cuda::SampleResult>() + i * cuda::kMaxBest;
+      for (int k = 0; k < spec.n_best && found[k].token >= 0; ++k) {
+        best.push_back({found[k].token, found[k].logprob});
+      }
+    }
+    outputs[row] = best.empty() ? Sampled() : best.front();
   }
   return {};
 }
@@ -343,23 +423,31 @@ void CudaBackend::make_graph(const PassShape& shape) {
   spdlog::warn("passes are launched piece by piece, which is slower: {}", captured.error().message);
 }
 
-/// What one editor asks for: a token after another, and the few tokens of a keystroke before.
+/// What one editor asks for: a token after another, or those of a search's branches, and the few
+/// tokens of a keystroke before.
 void CudaBackend::make_common_graphs() {
   constexpr int kMostKeys = 8192;
   constexpr int kMostRows = 8;
+  constexpr size_t kMostBranches = 4;
   std::vector<int32_t> pages(static_cast<size_t>(plan_.limits.max_pages));
   const std::vector<TokenId> tokens(kMostRows);
   const SampleSpec sample;
   for (int keys = 512; keys <= kMostKeys && graphs_ok_ && options_.use_graphs; keys *= 2) {
     if (keys / 2 > plan_.limits.max_pages * geometry_.page_tokens) break;
+    StepInput input;
+    input.first = keys / 2;
+    input.pages = pages;
     for (int rows = 1; rows <= kMostRows && graphs_ok_; ++rows) {
-      StepInput input;
       input.tokens = std::span(tokens).first(static_cast<size_t>(rows));
-      input.first = keys / 2;
-      input.pages = pages;
+      input.samples = {};
       make_graph(shape_of({&input, 1}));
       input.samples = {&sample, 1};
       make_graph(shape_of({&input, 1}));
+    }
+    if (states_.bytes() > 0) continue;  // no branches
+    input.tokens = std::span(tokens).first(1);
+    for (size_t n = 2; n <= kMostBranches && graphs_ok_; ++n) {
+      make_graph(shape_of(std::vector<StepInput>(n, input)));
     }
   }
 }
@@ -388,7 +476,7 @@ void CudaBackend::let_go() {
   for (cuda::DeviceBuffer* buffer : {&weights_, &kv_, &states_, &scratch_memory_}) {
     const cuda::DeviceBuffer gone = std::move(*buffer);
   }
-  for (cuda::PinnedBuffer* buffer : {&inputs_, &ids_, &results_}) {
+  for (cuda::PinnedBuffer* buffer : {&inputs_, &ids_, &results_, &best_results_}) {
     const cuda::PinnedBuffer gone = std::move(*buffer);
   }
   for (cuda::Stream* stream : {&stream_, &capture_stream_}) {

@@ -39,6 +39,8 @@ class CudaBackend final : public Backend {
   void clear_state(int32_t slot) override;
   void restore_state(int32_t checkpoint, int32_t slot) override;
   void save_state(int32_t slot, int32_t checkpoint) override;
+  int max_best() const override { return cuda::kMaxBest; }
+  std::span<const Sampled> likeliest(size_t i) const override;
   std::span<const float> logits(size_t i) const override;
   bool lost() const override { return lost_; }
 
@@ -64,6 +66,20 @@ class CudaBackend final : public Backend {
   /// `first_sample`.
   Status run_pass(std::span<const StepInput> batch, std::span<Sampled> outputs,
                   size_t first_sample);
+  /// What is sampled in a pass.
+  struct Samples {
+    std::vector<const SampleSpec*> specs;
+    std::vector<bool> on_host;              // has its logits fetched, and is sampled there
+    size_t first = 0;                       // of the batch's samples
+    const cuda::SampleRow* rows = nullptr;  // on the device
+    bool any_drawn = false;
+    bool any_best = false;
+  };
+  Samples samples_of(std::span<const StepInput> batch, size_t first, const PassShape& shape,
+                     const InputLayout& layout, const IdLists& ids) const;
+  Status choose(const Samples& samples, int first, int n);
+  Status fetch_logits(size_t row, size_t from);
+  Status take_results(const Samples& samples, std::span<Sampled> outputs);
   Status launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits);
   void make_graph(const PassShape& shape);
   void make_common_graphs();
@@ -73,7 +89,7 @@ class CudaBackend final : public Backend {
 
   const CudaOptions options_;
   const TokenMask mask_;
-  Sampler sampler_;  // of samples that are not greedy
+  Sampler sampler_;  // of samples that the device leaves to the host
   std::string name_;
   KvGeometry geometry_;
   StateGeometry state_geometry_;
@@ -83,7 +99,7 @@ class CudaBackend final : public Backend {
 
   // Destroyed in reverse: what uses memory before the memory.
   cuda::DeviceBuffer weights_, kv_, states_, scratch_memory_;
-  cuda::PinnedBuffer inputs_, ids_, results_;
+  cuda::PinnedBuffer inputs_, ids_, results_, best_results_;
   cuda::Stream stream_, capture_stream_;
   DeviceModel model_;
   WeightJobs jobs_;  // only while loading
@@ -92,8 +108,10 @@ class CudaBackend final : public Backend {
   std::unique_ptr<PassLauncher> launcher_;
   GraphCache graphs_;
 
-  std::vector<float> host_logits_;  // (samples, vocab), where somebody wants them
+  // Of the last forward's samples, where somebody wants them.
+  std::vector<float> host_logits_;  // (samples, vocab)
   size_t n_host_logits_ = 0;
+  std::vector<std::vector<Sampled>> best_;
 };
 
 }  // namespace fimd

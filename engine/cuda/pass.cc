@@ -167,6 +167,16 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
       } else {
         add_ids(spec.extra, &sample.n_extra, &sample.extra_begin);
       }
+      sample.scored = spec.scored;
+      sample.n_best = spec.n_best;
+      if (!is_drawn(spec)) continue;
+      // Lower ones would overflow, and are as good as greedy.
+      constexpr float kLeastTemperature = 1e-6F;
+      sample.temperature = std::max(spec.params.temperature, kLeastTemperature);
+      sample.top_k = spec.params.top_k;
+      sample.top_p = spec.params.top_p;
+      sample.min_p = spec.params.min_p;
+      sample.uniform = spec.uniform;
     }
     row += n;
   }

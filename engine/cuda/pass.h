@@ -60,6 +60,12 @@ struct InputLayout {
   int pages_per_sequence = 0;
 };
 
+/// Whether a random number decides on the token.
+inline bool is_drawn(const SampleSpec& spec) {
+  return spec.scored < 0 && spec.n_best == 0 && spec.params.temperature > 0 &&
+         spec.params.top_k != 1;
+}
+
 /// The most sequences in one pass; a batch of more is several passes.
 inline constexpr int kMaxPassSequences = 64;
 
@@ -84,7 +90,8 @@ class PassLauncher {
     std::byte* inputs = nullptr;            // page-locked
     cuda::SampleResult* results = nullptr;  // page-locked
   };
-  /// Called when the logits of samples [first, first + n) are enqueued (eager passes only).
+  /// Called when the logits of samples [first, first + n) and their greedy choice are enqueued
+  /// (eager passes only).
   using AfterLogits = std::function<Status(int first, int n)>;
 
   PassLauncher(const DeviceModel& model, const Scratch& scratch, const ScratchLimits& limits,

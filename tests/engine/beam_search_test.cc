@@ -23,8 +23,9 @@ struct Run {
       : search(tokenizer, std::move(params), max_tokens, {}, healed),
         sampler(TokenMask(tokenizer, tokenizer.vocab_size())) {
     while (!search.over()) {
-      std::vector<std::vector<float>> rows;
-      for (const auto& branch : search.branches()) {
+      std::vector<std::vector<Sampled>> rows;
+      for (size_t i = 0; i < search.branches().size(); ++i) {
+        const auto& branch = search.branches()[i];
         std::vector<float> row(static_cast<size_t>(tokenizer.vocab_size()), -40.0F);
         std::string said;
         for (const TokenId token : branch.tokens) said += tokenizer.bytes(token);
@@ -35,11 +36,11 @@ struct Run {
             row[static_cast<size_t>(id)] = static_cast<float>(std::log(p));
           }
         }
-        rows.push_back(std::move(row));
+        rows.push_back(sampler.likeliest(row, search.samples(i).front()));
       }
-      const std::vector<std::span<const float>> spans(rows.begin(), rows.end());
+      const std::vector<std::span<const Sampled>> spans(rows.begin(), rows.end());
       widest = std::max(widest, rows.size());
-      REQUIRE(search.advance(spans, sampler));
+      REQUIRE(search.advance(spans));
       agreed.emplace_back(search.agreed());
     }
   }
@@ -179,8 +180,22 @@ TEST_CASE("logits that are not numbers are noticed") {
   Sampler sampler(TokenMask(tokenizer, tokenizer.vocab_size()));
   const std::vector<float> row(static_cast<size_t>(tokenizer.vocab_size()),
                                std::numeric_limits<float>::quiet_NaN());
-  const std::span<const float> rows[] = {row};
-  CHECK_FALSE(search.advance(rows, sampler));
+  const std::vector<Sampled> best = sampler.likeliest(row, search.samples(0).front());
+  CHECK(best.empty());
+  const std::span<const Sampled> rows[] = {best};
+  CHECK_FALSE(search.advance(rows));
+}
+
+TEST_CASE("a branch whose bytes no token repeats is given up") {
+  FakeTokenizer tokenizer({"na"});
+  BeamSearch search(tokenizer, width(2), 8, {}, "nam");
+  CHECK(search.samples(0).front().allowed.size() == 2);  // "n" and "na"
+  tokenizer.no_healing = true;
+  const std::vector<Sampled> best = {{tokenizer.ids("na").front(), -0.5F}};
+  const std::span<const Sampled> rows[] = {best};
+  REQUIRE(search.advance(rows));
+  CHECK(search.over());
+  CHECK(search.candidates().empty());
 }
 
 }  // namespace

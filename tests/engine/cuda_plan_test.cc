@@ -235,5 +235,53 @@ TEST_CASE("passes of few rows have few shapes, and inputs hold what the shape sa
   CHECK(ids.overflow);  // there was room for four
 }
 
+TEST_CASE("samples travel with what decides on them, and without what does not") {
+  const std::vector<TokenId> tokens(5, 7);
+  const std::vector<int32_t> pages = {5};
+  const std::vector<TokenId> allowed = {3, 4};
+  const std::vector<TokenId> extra = {9};
+  std::vector<SampleSpec> specs(5);
+  for (SampleSpec& spec : specs) {
+    spec.params = {.temperature = 0.5F, .top_k = 40, .top_p = 0.9F, .min_p = 0.1F};
+    spec.uniform = 0.25;
+  }
+  specs[0].allowed = allowed;
+  specs[1].n_best = 8;
+  specs[1].extra = extra;
+  specs[2].scored = 6;
+  specs[3].params.top_k = 1;             // is greedy
+  specs[4].params.temperature = 1e-30F;  // would overflow
+  StepInput input;
+  input.tokens = tokens;
+  input.pages = pages;
+  input.samples = specs;
+  const PassShape shape = shape_of({&input, 1});
+  StepInput greedy = input;
+  const std::vector<SampleSpec> plain(5);
+  greedy.samples = plain;
+  CHECK(shape_of({&greedy, 1}) == shape);  // one graph for all
+  const InputLayout layout(shape, 32, 8);
+  std::vector<std::byte> memory(layout.bytes, std::byte{0xFF});
+  std::vector<int32_t> room(10);
+  IdLists ids{.room = room};
+  write_inputs({&input, 1}, shape, layout, 32, memory.data(), &ids);
+  const auto* rows = reinterpret_cast<const cuda::SampleRow*>(memory.data() + layout.samples);
+  CHECK(rows[0].temperature == 0.5F);
+  CHECK(rows[0].top_k == 40);
+  CHECK(rows[0].top_p == 0.9F);
+  CHECK(rows[0].min_p == 0.1F);
+  CHECK(rows[0].uniform == 0.25);
+  CHECK(rows[0].n_allowed == 2);
+  CHECK(rows[0].scored == -1);
+  CHECK(rows[0].n_best == 0);
+  CHECK(rows[1].n_best == 8);
+  CHECK(rows[1].n_extra == 1);
+  CHECK(room[static_cast<size_t>(rows[1].extra_begin)] == 9);
+  CHECK(rows[2].scored == 6);
+  for (const int greedy_row : {1, 2, 3}) CHECK(rows[greedy_row].temperature == 0);
+  CHECK(1 / rows[4].temperature < 1e7F);
+  CHECK(rows[4].temperature > 0);
+}
+
 }  // namespace
 }  // namespace fimd

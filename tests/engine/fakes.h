@@ -115,7 +115,7 @@ class FakeBackend final : public Backend {
     if (before_forward) before_forward();
     ++passes;
     last_batch = batch.size();
-    logits_.clear();
+    best_.clear();
     if (fail_next) {
       fail_next = false;
       return Error{ErrorCode::kInternal, "the device is gone"};
@@ -136,8 +136,11 @@ class FakeBackend final : public Backend {
         slot(input.pages, input.first + static_cast<int>(i)) = input.tokens[i];
         sequence.push_back(input.tokens[i]);
         if (i < first_sample) continue;
-        logits_.push_back(model_(sequence));
-        outputs[out++] = sampler_.sample(logits_.back(), input.samples[i - first_sample]);
+        const std::vector<float> logits = model_(sequence);
+        const SampleSpec& spec = input.samples[i - first_sample];
+        CHECK(spec.n_best <= max_best_tokens);
+        best_.push_back(sampler_.likeliest(logits, spec));
+        outputs[out++] = sampler_.sample(logits, spec);
       }
     }
     CHECK(out == outputs.size());
@@ -167,9 +170,11 @@ class FakeBackend final : public Backend {
     ++saves;
   }
 
-  std::span<const float> logits(size_t i) const override { return logits_[i]; }
-  bool logits_on_host() const override { return true; }
+  int max_best() const override { return max_best_tokens; }
+  std::span<const Sampled> likeliest(size_t i) const override { return best_.at(i); }
+  std::span<const float> logits(size_t) const override { return {}; }
 
+  int max_best_tokens = 10;
   std::function<void()> before_forward;
   bool fail_next = false;
   int passes = 0;
@@ -222,7 +227,7 @@ class FakeBackend final : public Backend {
   StateGeometry states_;
   std::vector<State> slot_states_;
   std::vector<State> checkpoints_;
-  std::vector<std::vector<float>> logits_;
+  std::vector<std::vector<Sampled>> best_;
 };
 
 /// Prefers a token that is a hash of everything before it: any mix-up of tokens shows.

@@ -89,7 +89,9 @@ double expected_score(const FakeTokenizer& tokenizer, const std::string& head,
   std::vector<TokenId> tokens = tokenizer.ids(head);
   double sum = 0;
   for (const TokenId token : tokenizer.ids(tail)) {
-    sum += sampler.logprob_of(model(tokens), token);
+    SampleSpec spec;
+    spec.scored = token;
+    sum += sampler.sample(model(tokens), spec).logprob;
     tokens.push_back(token);
   }
   return sum;
@@ -175,6 +177,18 @@ TEST_CASE("a background search that gave up its pages finds the same afterwards"
   for (size_t i = 0; i < expected.size(); ++i) {
     CHECK(sink->candidates[i].text == expected[i].text);
   }
+}
+
+TEST_CASE("a search is as wide as the backend's likeliest tokens allow") {
+  const auto expected = Engine().run(search(kPrompt, 2))->candidates;
+  Engine two;
+  two.backend.max_best_tokens = 4;
+  CHECK(two.run(search(kPrompt, 5))->candidates == expected);
+  Engine none;
+  none.backend.max_best_tokens = 0;
+  CHECK_FALSE(none.scheduler.can_search());
+  CHECK(none.run(search(kPrompt, 5))->candidates.empty());
+  CHECK(none.run(score(kPrompt, 3))->error() == ErrorCode::kUnsupported);
 }
 
 TEST_CASE("where there are too few pages or recurrent state, decoding is greedy") {

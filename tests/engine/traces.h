@@ -35,6 +35,8 @@ class CheckingBackend final : public Backend {
   KvGeometry kv() const override { return warm_.kv(); }
   int max_batch_tokens() const override { return warm_.max_batch_tokens(); }
   std::span<const float> logits(size_t i) const override { return warm_.logits(i); }
+  int max_best() const override { return warm_.max_best(); }
+  std::span<const Sampled> likeliest(size_t i) const override { return warm_.likeliest(i); }
 
   void copy_page(int32_t from, int32_t to, int n_tokens) override {
     warm_.copy_page(from, to, n_tokens);
@@ -193,7 +195,7 @@ struct Reuse {
   int computed = 0;  // and those that were not
 };
 
-/// Two editors type `keys` keys; some replies are awaited, some not.
+/// Two editors type `keys` keys; some replies are awaited, some not, and some are searched for.
 inline Reuse type_at_random(Scheduler& scheduler, int keys) {
   Editor editors[2] = {Editor(1), Editor(2)};
   std::mt19937 random(3);
@@ -207,8 +209,12 @@ inline Reuse type_at_random(Scheduler& scheduler, int keys) {
     request.lane = std::to_string(which);
     request.prompt = editor.prompt();
     request.params.max_tokens = static_cast<int>(random() % 6);
-    request.params.sampling.temperature = 0.8F;
-    request.params.sampling.seed = random();
+    if (random() % 3 == 0) {
+      request.params.beam.width = 2 + static_cast<int>(random() % 3);
+    } else {
+      request.params.sampling.temperature = 0.8F;
+      request.params.sampling.seed = random();
+    }
     if (request.params.max_tokens == 0) request.priority = Priority::kBackground;
     request.sink = sink;
     scheduler.submit(request);
