@@ -2,7 +2,8 @@
 // prefill, several sequences at once. Each time is that of Backend::forward as the scheduler calls
 // it, from tokens to tokens.
 //
-// usage: gpu_engine_bench [--models 7b-q4_k_m,...] [--json FILE] [--markdown FILE] [--commit ID]
+// usage: gpu_engine_bench [--models 7b-q4_k_m,...] [--only search] [--json FILE] [--markdown FILE]
+//        [--commit ID]
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include "engine/cuda/cuda.h"
 #include "support/clock.h"
 #include "support/log.h"
+#include "tests/bench/search_bench.h"
 #include "tests/bench/synthetic_models.h"
 #include "tests/engine/all_tokens.h"
 
@@ -105,8 +107,12 @@ class ModelBench {
     }
   }
 
-  Json run() {
+  Json run(const std::string& only) {
     Json result;
+    if (only == "search") {
+      search(&result);
+      return result;
+    }
     const Sequence one(backend_.kv(), 0, kPrefix + 128);
     decode(one, &result);
     prefill(one, &result);
@@ -114,6 +120,7 @@ class ModelBench {
     new_line(one, &result);
     if (recurrent()) restore(one, &result);
     together(&result);
+    search(&result);
     return result;
   }
 
@@ -303,6 +310,19 @@ class ModelBench {
     (*result)["together"] = list;
   }
 
+  /// A reply's time with branches, through the scheduler.
+  void search(Json* result) {
+    if (recurrent()) return;
+    SearchBench bench(backend_, static_cast<int>(model_.spec().vocab));
+    Json list = Json::array();
+    for (const int width : {1, 2, 4, 8}) {
+      const double ms = bench.median_ms(width, kPrefix, kKeyTokens, kCompletion);
+      if (ms < 0) fail("a search failed");
+      list.push_back({{"width", width}, {"completion_tokens", kCompletion}, {"ms", ms}});
+    }
+    (*result)["search"] = list;
+  }
+
   const SyntheticModel& model_;
   Backend& backend_;
   const double bandwidth_;
@@ -356,16 +376,19 @@ int run(int argc, char** argv) {
   std::string json_file;
   std::string markdown_file;
   std::string commit = "unknown";
+  std::string only;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string key = argv[i];
     std::string* to = key == "--models"     ? &models
                       : key == "--json"     ? &json_file
                       : key == "--markdown" ? &markdown_file
+                      : key == "--only"     ? &only
                       : key == "--commit"   ? &commit
                                             : nullptr;
     if (to == nullptr) fail("unknown argument " + key);
     *to = argv[i + 1];
   }
+  if (!only.empty() && only != "search") fail("--only knows search");
   if (argc % 2 == 0) fail(std::string("what is ") + argv[argc - 1] + "?");
   static_cast<void>(set_up_log("warn", ""));
   const CudaProbe probe = probe_cuda();
@@ -411,10 +434,11 @@ int run(int argc, char** argv) {
     Json result = {{"model", model.spec().name},
                    {"weight_bytes_per_token", model.bytes_per_token()},
                    {"load_ms", load_ms}};
-    result.update(ModelBench(model, **backend, bandwidth).run());
+    result.update(ModelBench(model, **backend, bandwidth).run(only));
     report["models"].push_back(result);
     std::fprintf(stderr, "%s\n", result.dump().c_str());
   }
+  if (!only.empty()) return 0;
   const std::string table = markdown(report);
   std::fputs(table.c_str(), stdout);
   if (!json_file.empty()) std::ofstream(json_file) << report.dump(2) << "\n";
