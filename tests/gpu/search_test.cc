@@ -165,7 +165,7 @@ struct Engine {
   Scheduler scheduler;
 };
 
-TEST_CASE("search: texts have the probability that the CPU finds, the best is mostly its best") {
+TEST_CASE("search: texts have the probability that the CPU finds, the best is its best") {
   const Shape shape = gpu_shape("qwen2", DType::kBF16);
   const LetterTokens tokenizer(shape.vocab);
   const GpuModel model = make_model(shape);
@@ -210,7 +210,7 @@ TEST_CASE("search: texts have the probability that the CPU finds, the best is mo
   }
   MESSAGE("the best text is the CPU's in ", agreed, " of ", clear, " clear cases");
   CHECK(clear >= 4);
-  CHECK(agreed * 3 >= clear * 2);
+  CHECK(agreed * 10 >= clear * 9);
   // Searches at once, in one pass, find what each finds alone.
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   std::vector<std::string> alone;
