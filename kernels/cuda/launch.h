@@ -105,10 +105,12 @@ void launch_clusters(void (*kernel)(Params...), unsigned cluster, dim3 grid, dim
   cudaLaunchAttribute attributes[2] = {};
   unsigned n = 0;
   if (made_for_hopper(loaded)) {
-    // One division of a multiprocessor's memory for all: with another, a kernel's blocks must wait
-    // until those of the one in front have left it.
+    // One division of a multiprocessor's memory for all kernels of few rows: with another, a
+    // kernel's blocks must wait until those of the one in front have left it. What has little
+    // shared memory wants the cache.
     constexpr int kAllShared = cudaSharedmemCarveoutMaxShared;
-    if (loaded.preferredShmemCarveout != kAllShared) {
+    constexpr size_t kMuchShared = 16 << 10;
+    if (shared_bytes >= kMuchShared && loaded.preferredShmemCarveout != kAllShared) {
       cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout, kAllShared);
     }
     attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
