@@ -3,100 +3,108 @@
 //
 // The heads that share a key head are a cluster of two blocks each, 64 columns of a head's state S
 // (k_dim, v_dim) to a block, so that S is read once and written once by 96 blocks for Qwen3.6-27B,
-// and nothing else takes long: every block convolves its key head's q and k for itself. A column
-// belongs to four lanes, which have 32 of its 128 rows each, in registers. Blocks meet twice: when
-// all have read the tails of q and k, which one of them then replaces, and to add the two halves of
-// a head's norm.
-#include "kernels/cuda/cluster.cuh"
+// and nothing else takes long: every block convolves its key head's q and k for itself. A thread
+// has 8 rows of 4 columns of S in registers. Blocks meet twice: when all have read the tails of q
+// and k, which one of them then replaces, and to add the two halves of a head's norm.
+//
+// A block is small enough to be resident beside one of a chain of products (96 registers a thread
+// of 384), in front and behind: S is read while the products in front still run, and those behind
+// fetch weights while this kernel runs. So what is left to wait for is its latency, and all that
+// the kernel in front wrote is asked for at once.
+#include "kernels/cuda/delta_projections.cuh"
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/ops.h"
+#include "kernels/cuda/quantize.cuh"
 
 namespace fimd::cuda {
 
 namespace {
 
-constexpr int kDim = 128;      // k_dim and v_dim
-constexpr int kColumns = 64;   // of a block
-constexpr int kThreads = 256;  // a thread has a channel of q or k
-constexpr int kWarps = kThreads / 32;
+constexpr int kDim = 128;        // k_dim and v_dim
+constexpr int kColumns = 64;     // of a block
+constexpr int kRegisters = 112;  // all that a chain's block leaves
 constexpr int kTaps = 4;
-constexpr int kRows = kDim / 4;  // of a column, in one lane
-static_assert(kMaxStepRows == kWarps);
+constexpr int kThreads = kStepThreads;
+static_assert(kThreads == 2 * kDim);  // a thread has a channel of q or k
+static_assert(kMaxStepRows == kStepWarps);
 
-struct Rows {
-  float q[kMaxStepRows][kDim];
+struct Shared {
+  float q[kMaxStepRows][kDim];  // as projected, then convolved
   float k[kMaxStepRows][kDim];
   float v[kMaxStepRows][kColumns];
   float out[kMaxStepRows][kColumns];
-  float kq[kMaxStepRows];  // k . q
-  float gate[kMaxStepRows];
-  float strength[kMaxStepRows];
-  float squares[2][kMaxStepRows];  // of the halves of the head's row
+  float2 half[kMaxStepRows];  // squares of the head's other half
+  uint64_t half_here;         // mailbox
 };
 
-__device__ float silu(float x) { return x / (1.0F + __expf(-x)); }
-
-__device__ float warp_sum(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(~0U, x, step);
-  return x;
-}
-
-__device__ void store_in_cluster(float* address, int rank, float value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  const auto here = static_cast<uint32_t>(__cvta_generic_to_shared(address));
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(cluster_address(here, rank)), "f"(value)
-               : "memory");
-#else
-  static_cast<void>(rank);
-  *address = value;
-#endif
-}
 
-/// One channel of the convolution over a sequence's rows: its raw inputs before and in the pass.
+constexpr int kLanes = 16;            // that share a column of S
+constexpr int kRows = kDim / kLanes;  // of a column, in one lane
+
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0F + __expf(-x)); }
+
+/// A channel of the convolution: its weights, and its inputs before the next row.
 struct Channel {
-  float x[kTaps - 1 + kMaxStepRows];
+  float w[kTaps];
+  float x[kTaps - 1];
 
-  __device__ Channel(const DeltaStep& step, const Sequence& sequence, const float* tail,
-                     int64_t channel) {
+  __device__ __forceinline__ void begin(const DeltaStep& step, const float* tail, int64_t channel) {
     const int64_t channels = step.shape.channels();
-    const float* rows = step.qkv + sequence.row_begin * channels + channel;
 #pragma unroll
-    for (int j = 0; j < kTaps - 1; ++j) x[j] = tail[j * channels + channel];
+    for (int j = 0; j < kTaps; ++j) w[j] = step.conv[j * channels + channel];
 #pragma unroll
-    for (int r = 0; r < kMaxStepRows; ++r) {
-      x[kTaps - 1 + r] = r < sequence.n_rows ? rows[r * channels] : 0.0F;
-    }
+    for (int j = 0; j < kTaps - 1; ++j) x[j] = __ldcg(tail + j * channels + channel);
   }
-  __device__ float at(int row, const float (&w)[kTaps]) const {
-    float sum = 0;
-#pragma unroll
-    for (int j = 0; j < kTaps; ++j) sum += w[j] * x[row + j];
+  /// What the next row, whose input is `next`, becomes.
+  __device__ __forceinline__ float take(float next) {
+    static_assert(kTaps == 4);
+    const float sum = (w[0] * x[0] + w[1] * x[1]) + (w[2] * x[2] + w[3] * next);
+    x[0] = x[1], x[1] = x[2], x[2] = next;
     return silu(sum);
   }
-  /// The tail after `after` rows.
-  __device__ void leave(int after, float* tail, int64_t channels, int64_t channel) const {
+  __device__ __forceinline__ void leave(const DeltaStep& step, float* tail, int64_t channel) const {
+    const int64_t channels = step.shape.channels();
 #pragma unroll
-    for (int r = 1; r <= kMaxStepRows; ++r) {
-      if (r != after) continue;  // x must be indexed by constants
-#pragma unroll
-      for (int j = 0; j < kTaps - 1; ++j) tail[j * channels + channel] = x[r + j];
-    }
-  }
-  __device__ void leave_saves(const DeltaStep& step, const SequenceState& own,
-                              int64_t channel) const {
-    for (int i = own.save_begin; i < own.save_begin + own.n_saves; ++i) {
-      const StateSaveAt save = step.saves[i];
-      leave(save.after, step.tails.checkpoints + save.checkpoint * step.tails.stride,
-            step.shape.channels(), channel);
-    }
+    for (int j = 0; j < kTaps - 1; ++j) tail[j * channels + channel] = x[j];
   }
 };
 
-/// grid (blocks of a key head's cluster, key heads, sequences)
-__global__ void __launch_bounds__(kThreads)
-    delta_step_kernel(const __grid_constant__ DeltaStep step) {
-  __shared__ __align__(16) Rows rows;
+/// Copies 16 bytes past the L1 cache, until copies_done().
+__device__ __forceinline__ void copy16(void* to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
+               : "memory");
+}
+__device__ __forceinline__ void copies_done() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// What the block needs of the rows' q, k and v.
+__device__ __forceinline__ void copy_rows(const DeltaStep& step, const Sequence& sequence,
+                                          int key_head, int v_column, Shared& shared) {
+  constexpr int kHead = kDim / 4;
+  constexpr int kRow = 2 * kHead + kColumns / 4;
+  const DeltaShape& shape = step.shape;
+  const float* const q =
+      step.qkv + sequence.row_begin * shape.channels() + int64_t{key_head} * kDim;
+  const float* const v =
+      step.qkv + sequence.row_begin * shape.channels() + 2 * shape.keys() + v_column;
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < sequence.n_rows * kRow; i += kThreads) {
+    const int row = i / kRow;
+    const int c = i % kRow * 4;
+    const int64_t at = row * shape.channels();
+    if (c < kDim) {
+      copy16(&shared.q[row][c], q + at + c);
+    } else if (c < 2 * kDim) {
+      copy16(&shared.k[row][c - kDim], q + at + shape.keys() + c - kDim);
+    } else {
+      copy16(&shared.v[row][c - 2 * kDim], v + at + c - 2 * kDim);
+    }
+  }
+}
+
+/// `projections`: where alpha and beta are made, or null if they are given.
+template <bool PROJECTS>
+__device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
+                                         ProjectionsShared* projections) {
   const DeltaShape& shape = step.shape;
   const int64_t channels = shape.channels();
   const int thread = static_cast<int>(threadIdx.x);
@@ -105,146 +113,236 @@ __global__ void __launch_bounds__(kThreads)
   const int rank = static_cast<int>(blockIdx.x);
   const int key_head = static_cast<int>(blockIdx.y);
   const int half = rank % 2;
-  const int head = shape.grouped ? key_head * static_cast<int>(gridDim.x / 2) + rank / 2
-                                 : rank / 2 * shape.n_k_heads + key_head;
+  const int head = shape.value_head(key_head, rank / 2);
 
   // The state and the inputs were written before any kernel of this pass: they may be read before
-  // the kernels in front of this one are done.
+  // the kernels in front of this one are done. What those wrote is read past the L1 cache.
   const Sequence sequence = step.sequences[blockIdx.z];
+  const SequenceState own = step.states[blockIdx.z];
   const int n = sequence.n_rows;
   if (n <= 0) {  // the whole cluster
     pdl_wait();
     return;
   }
-  const SequenceState own = step.states[blockIdx.z];
-  // Row 16 i + 4 slice + j of S is s[4 i + j].
-  const int column = warp * 8 + lane % 8;
-  const int slice = lane / 8;
-  const int64_t state_at = (int64_t{head} * kDim + 4 * slice) * kDim + half * kColumns + column;
+  // Before anything is under way that a fence would wait for.
+  const uint32_t half_here = shared_address(&shared.half_here);
+  if (thread == 0) {
+    mailbox_init(half_here, static_cast<uint32_t>(n * sizeof(float2)));
+    if constexpr (PROJECTS) Projections::init_mailbox(n, *projections);
+  }
+  if constexpr (PROJECTS) cluster_arrive_relaxed();
+  // S[64 (i / 4) + 4 (lane % 16) + i % 4][columns] is s[i], of four columns.
+  const int column = warp * 8 + lane / kLanes * 4;
+  const int64_t state_at =
+      (int64_t{head} * kDim + lane % kLanes * 4) * kDim + half * kColumns + column;
   float* const slot = step.state.slots + own.slot * step.state.stride + state_at;
-  float s[kRows];
+  constexpr auto row_of = [](int i) { return (i / 4 * 4 * kLanes + i % 4) * kDim; };
+  float4 s[kRows];
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) s[i] = slot[(16 * (i / 4) + i % 4) * kDim];
+  for (int i = 0; i < kRows; ++i) s[i] = __ldcg(reinterpret_cast<const float4*>(slot + row_of(i)));
   const auto store_state = [&](float* to) {
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) to[(16 * (i / 4) + i % 4) * kDim] = s[i];
+    for (int i = 0; i < kRows; ++i) *reinterpret_cast<float4*>(to + row_of(i)) = s[i];
   };
 
   const int64_t qk_channel = thread < kDim
                                  ? int64_t{key_head} * kDim + thread
                                  : shape.keys() + int64_t{key_head} * kDim + thread - kDim;
-  const int64_t v_channel =
-      2 * shape.keys() + int64_t{head} * kDim + half * kColumns + thread % kColumns;
-  float qk_w[kTaps];
-  float v_w[kTaps];
-#pragma unroll
-  for (int j = 0; j < kTaps; ++j) {
-    qk_w[j] = step.conv[j * channels + qk_channel];
-    v_w[j] = step.conv[j * channels + v_channel];
-  }
+  const int v_column = head * kDim + half * kColumns;  // of v, the block's first
+  const int64_t v_channel = 2 * shape.keys() + v_column + thread % kColumns;
   float* const tail = step.tails.slots + own.slot * step.tails.stride;
-  pdl_wait();
+  Channel qk;
+  qk.begin(step, tail, qk_channel);
+  Channel v = {};
+  if (thread < kColumns) v.begin(step, tail, v_channel);
+  const float decay = step.decay[head];
+  const float dt_bias = step.dt_bias[head];
+  Projections products;
+  if constexpr (PROJECTS) products.begin(step, key_head);
+  pdl_wait_for_inputs();
 
-  const Channel qk(step, sequence, tail, qk_channel);
-  float* const qk_rows = thread < kDim ? &rows.q[0][thread] : &rows.k[0][thread - kDim];
-#pragma unroll
-  for (int r = 0; r < kMaxStepRows; ++r) {
-    if (r < n) qk_rows[r * kDim] = qk.at(r, qk_w);
+  copy_rows(step, sequence, key_head, v_column, shared);
+  // Row `lane`'s gates, for every warp.
+  float alpha = 0;
+  float beta = 0;
+  if (!PROJECTS && lane < n) {
+    const int64_t at = (sequence.row_begin + lane) * step.gate_stride + head;
+    alpha = __ldcg(step.alpha + at);
+    beta = __ldcg(step.beta + at);
   }
-  if (rank == 0) qk.leave_saves(step, own, qk_channel);
-  if (thread < kColumns) {
-    const Channel v(step, sequence, tail, v_channel);
-#pragma unroll
-    for (int r = 0; r < kMaxStepRows; ++r) {
-      if (r < n) rows.v[r][thread] = v.at(r, v_w);
-    }
-    v.leave_saves(step, own, v_channel);
-    v.leave(n, tail, channels, v_channel);
-  }
+  pdl_launch_next();  // what has just been asked for is in front of what the next kernel fetches
+  if constexpr (PROJECTS) products.multiply(step, sequence, *projections);
+  copies_done();
   __syncthreads();
-  cluster_arrive();
-
-  if (warp < n) {  // a row of each warp: scale q and k to length 1, q also by k_dim^-1/2
-    float4* const q = reinterpret_cast<float4*>(rows.q[warp]) + lane;
-    float4* const k = reinterpret_cast<float4*>(rows.k[warp]) + lane;
-    const float4 a = *q;
-    const float4 b = *k;
-    const float qq = warp_sum(a.x * a.x + a.y * a.y + (a.z * a.z + a.w * a.w));
-    const float kk = warp_sum(b.x * b.x + b.y * b.y + (b.z * b.z + b.w * b.w));
-    const float kq = warp_sum(a.x * b.x + a.y * b.y + (a.z * b.z + a.w * b.w));
-    const float q_scale = rsqrtf(qq + step.eps) * rsqrtf(static_cast<float>(kDim));
-    const float k_scale = rsqrtf(kk + step.eps);
-    *q = make_float4(a.x * q_scale, a.y * q_scale, a.z * q_scale, a.w * q_scale);
-    *k = make_float4(b.x * k_scale, b.y * k_scale, b.z * k_scale, b.w * k_scale);
-    if (lane == 0) {
-      const int64_t at = (sequence.row_begin + warp) * step.gate_stride + head;
-      const float x = step.alpha[at] + step.dt_bias[head];
-      const float softplus = fmaxf(x, 0.0F) + log1pf(expf(-fabsf(x)));
-      rows.kq[warp] = kq * q_scale * k_scale;
-      rows.gate[warp] = expf(step.decay[head] * softplus);
-      rows.strength[warp] = 1.0F / (1.0F + expf(-step.beta[at]));
-    }
-  }
-  __syncthreads();
-
+  // In place; loops are kept short because code that runs once has to be fetched first.
+  float* const qk_rows = thread < kDim ? &shared.q[0][thread] : &shared.k[0][thread - kDim];
+  const bool has_v = thread < kColumns;
   int save = own.save_begin;
   const int save_end = own.save_begin + own.n_saves;
+#pragma unroll 2
   for (int r = 0; r < n; ++r) {
-    float m[4] = {};
-    float p[4] = {};
+    const float next = qk_rows[r * kDim];
+    const float next_v = has_v ? shared.v[r][thread] : 0.0F;
+    qk_rows[r * kDim] = qk.take(next);
+    const float v_row = v.take(next_v);
+    if (has_v) shared.v[r][thread] = v_row;
+    if (save < save_end && step.saves[save].after == r + 1) {
+      float* const to = step.tails.checkpoints + step.saves[save].checkpoint * step.tails.stride;
+      if (rank == 0) qk.leave(step, to, qk_channel);
+      if (has_v) v.leave(step, to, v_channel);
+      ++save;
+    }
+  }
+  __syncthreads();
+  // For the end.
+  constexpr int kQuads = kColumns / 4;
+  const int out_column = half * kColumns + 4 * (lane % kQuads);  // of row `warp`; twice in a warp
+  const float4 norm = *reinterpret_cast<const float4*>(step.norm + out_column);
+  float4 z = make_float4(0, 0, 0, 0);
+  if (warp < n) {
+    z = __ldcg(reinterpret_cast<const float4*>(step.z +
+                                               (sequence.row_begin + warp) * step.gate_stride +
+                                               int64_t{head} * kDim + out_column));
+  }
+  if constexpr (PROJECTS) {
+    cluster_wait();
+    Projections::send_sums(n, *projections);
+  }
+  // The tails are read. Nothing else is for others, and to wait for stores would take long.
+  cluster_arrive_relaxed();
+  if (has_v) v.leave(step, tail, v_channel);
+  if constexpr (PROJECTS) {
+    const float2 sums = Projections::receive(step.input, n, lane, *projections);
+    alpha = sums.x;
+    beta = sums.y;
+  }
+  const float x = alpha + dt_bias;
+  const float gate = expf(decay * (fmaxf(x, 0.0F) + log1pf(expf(-fabsf(x)))));
+  const float strength = 1.0F / (1.0F + expf(-beta));
+
+  save = own.save_begin;
+  const int own_column = lane % kLanes / 4;  // of the thread's four
+  const bool has_out = (lane & 2) != 0;      // and not the state's answer to k
+#pragma unroll 1
+  for (int r = 0; r < n; ++r) {
+    // S^T k and S^T q of each column; k . q, q . q and k . k.
+    float sums[8] = {};
+    float pairs[4] = {};
     float k[kRows];
 #pragma unroll
     for (int i = 0; i < kRows; i += 4) {
-      const float4 k4 = *reinterpret_cast<const float4*>(&rows.k[r][4 * i + 4 * slice]);
-      const float4 q4 = *reinterpret_cast<const float4*>(&rows.q[r][4 * i + 4 * slice]);
+      const int row = i * kLanes + lane % kLanes * 4;
+      const float4 k4 = *reinterpret_cast<const float4*>(&shared.k[r][row]);
+      const float4 q4 = *reinterpret_cast<const float4*>(&shared.q[r][row]);
+      const float q[4] = {q4.x, q4.y, q4.z, q4.w};
       k[i] = k4.x, k[i + 1] = k4.y, k[i + 2] = k4.z, k[i + 3] = k4.w;
-      m[0] += s[i] * k4.x, m[1] += s[i + 1] * k4.y, m[2] += s[i + 2] * k4.z,
-          m[3] += s[i + 3] * k4.w;
-      p[0] += s[i] * q4.x, p[1] += s[i + 1] * q4.y, p[2] += s[i + 2] * q4.z,
-          p[3] += s[i + 3] * q4.w;
-    }
-    float m_sum = (m[0] + m[1]) + (m[2] + m[3]);
-    float p_sum = (p[0] + p[1]) + (p[2] + p[3]);
 #pragma unroll
-    for (int lanes = 8; lanes <= 16; lanes *= 2) {
-      m_sum += __shfl_xor_sync(~0U, m_sum, lanes);
-      p_sum += __shfl_xor_sync(~0U, p_sum, lanes);
+      for (int j = 0; j < 4; ++j) {
+        const float4 row_s = s[i + j];
+        sums[0] += row_s.x * k[i + j], sums[1] += row_s.x * q[j];
+        sums[2] += row_s.y * k[i + j], sums[3] += row_s.y * q[j];
+        sums[4] += row_s.z * k[i + j], sums[5] += row_s.z * q[j];
+        sums[6] += row_s.w * k[i + j], sums[7] += row_s.w * q[j];
+        pairs[0] += k[i + j] * q[j];
+        pairs[1] += q[j] * q[j];
+        pairs[2] += k[i + j] * k[i + j];
+      }
     }
-    const float a = rows.gate[r];
-    const float d = rows.strength[r] * (rows.v[r][column] - a * m_sum);
+    const float sum = sum_of_each<kLanes>(sums, lane);
+    const float product = sum_of_each<kLanes>(pairs, lane);
+    const auto product_of = [&](int i) {
+      return __shfl_sync(~0U, product, (lane & kLanes) + kLanes / 4 * i);
+    };
+    // The lengths of q and k become 1, q's also k_dim^-1/2.
+    const float kq = product_of(0);
+    const float q_scale = rsqrtf(product_of(1) + step.eps) * rsqrtf(static_cast<float>(kDim));
+    const float k_scale = rsqrtf(product_of(2) + step.eps);
+    const float a = __shfl_sync(~0U, gate, r);
+    const float b = __shfl_sync(~0U, strength, r) * k_scale;
+    const float d = b * (shared.v[r][column + own_column] - a * k_scale * sum);
+    float update[4];
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) s[i] = a * s[i] + k[i] * d;
-    if (slice == 0) rows.out[r][column] = a * p_sum + rows.kq[r] * d;
+    for (int c = 0; c < 4; ++c) update[c] = __shfl_sync(~0U, d, (lane & kLanes) + 4 * c);
+    const float own_d = __shfl_xor_sync(~0U, d, 2);
+    if (has_out && lane % 2 == 0) {
+      shared.out[r][column + own_column] = q_scale * (a * sum + kq * own_d);
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      s[i].x = a * s[i].x + k[i] * update[0];
+      s[i].y = a * s[i].y + k[i] * update[1];
+      s[i].z = a * s[i].z + k[i] * update[2];
+      s[i].w = a * s[i].w + k[i] * update[3];
+    }
     if (save < save_end && step.saves[save].after == r + 1) {
       store_state(step.state.checkpoints + step.saves[save].checkpoint * step.state.stride +
                   state_at);
       ++save;
     }
   }
-  store_state(slot);
   __syncthreads();
 
-  float2 value = make_float2(0, 0);
-  if (warp < n) value = *reinterpret_cast<const float2*>(&rows.out[warp][2 * lane]);
-  const float squares = warp_sum(value.x * value.x + value.y * value.y);
-  cluster_wait();  // all have read the tails, and run
-  if (rank == 0) qk.leave(n, tail, channels, qk_channel);
-  if (warp < n && lane < 2)
-    store_in_cluster(&rows.squares[half][warp], rank - half + lane, squares);
-  __syncwarp();
-  cluster_arrive();
-  cluster_wait();
-  if (warp < n) {
-    const float sum = rows.squares[0][warp] + rows.squares[1][warp];
-    const float factor = rsqrtf(sum / static_cast<float>(kDim) + step.norm_eps);
-    const int at = half * kColumns + 2 * lane;
-    const int64_t row = sequence.row_begin + warp;
-    const float2 z = *reinterpret_cast<const float2*>(step.z + row * step.gate_stride +
-                                                      int64_t{head} * kDim + at);
-    const float2 w = *reinterpret_cast<const float2*>(step.norm + at);
-    *reinterpret_cast<float2*>(step.out + row * shape.values() + int64_t{head} * kDim + at) =
-        make_float2(value.x * factor * w.x * silu(z.x), value.y * factor * w.y * silu(z.y));
+  float4 value = make_float4(0, 0, 0, 0);
+  if (warp < n) value = *reinterpret_cast<const float4*>(&shared.out[warp][4 * (lane % kQuads)]);
+  float half_sum =
+      (value.x * value.x + value.y * value.y) + (value.z * value.z + value.w * value.w);
+#pragma unroll
+  for (int other = kQuads / 2; other > 0; other /= 2) {
+    half_sum += __shfl_xor_sync(~0U, half_sum, other);
   }
+  cluster_wait();  // all have read the tails, and are there to be sent to
+  if (warp < n && lane == 0) {
+    send(cluster_address(shared_address(&shared.half[warp]), rank ^ 1), make_float2(half_sum, 0),
+         cluster_address(half_here, rank ^ 1));
+  }
+  store_state(slot);
+  if (rank == 0) qk.leave(step, tail, qk_channel);
+  mailbox_wait(half_here);  // every warp: what is sent here needs the block
+  if (warp < n) {
+    const float other = shared.half[warp].x;
+    const float sum = half == 0 ? half_sum + other : other + half_sum;
+    const float factor = rsqrtf(sum / static_cast<float>(kDim) + step.norm_eps);
+    const int row = sequence.row_begin + warp;
+    const float4 y =
+        make_float4(value.x * factor * norm.x * silu(z.x), value.y * factor * norm.y * silu(z.y),
+                    value.z * factor * norm.z * silu(z.z), value.w * factor * norm.w * silu(z.w));
+    const int64_t out_channel = int64_t{head} * kDim + out_column;
+    if (step.out != nullptr) {
+      if (lane < kQuads) {
+        *reinterpret_cast<float4*>(step.out + row * shape.values() + out_channel) = y;
+      }
+      return;
+    }
+    const RowWriter writer = {step.activations, row_groups(step.n_rows)};
+    writer.write(row, out_channel, y, lane < kQuads);
+    // Zeros up to the end of the last k tile.
+    if (head == shape.n_v_heads - 1 && half == 1 && shape.values() % kTileCols != 0) {
+      writer.write(row, shape.values() + 4 * lane, make_float4(0, 0, 0, 0));
+    }
+  }
+}
+
+#endif
+
+/// grid (blocks of a key head's cluster, key heads, sequences)
+__global__ void __maxnreg__(kRegisters) delta_step_kernel(const __grid_constant__ DeltaStep step) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  __shared__ __align__(16) Shared shared;
+  run_step<false>(step, shared, nullptr);
+#endif
+}
+
+__global__ void __maxnreg__(kRegisters)
+    projecting_step_kernel(const __grid_constant__ DeltaStep step) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  __shared__ __align__(16) Shared shared;
+  __shared__ __align__(16) ProjectionsShared projections;
+  run_step<true>(step, shared, &projections);
+#endif
+}
+
+unsigned cluster_of(const DeltaShape& shape) {
+  return static_cast<unsigned>(2 * (shape.n_v_heads / shape.n_k_heads));
 }
 
 }  // namespace
@@ -252,18 +350,26 @@ __global__ void __launch_bounds__(kThreads)
 bool delta_step_supported(const DeltaShape& shape, int kernel, int max_rows) {
   constexpr int kMostBlocks = 8;  // of a cluster
   if (shape.k_dim != kDim || shape.v_dim != kDim || kernel != kTaps || max_rows > kMaxStepRows ||
-      2 * (shape.n_v_heads / shape.n_k_heads) > kMostBlocks) {
+      cluster_of(shape) > kMostBlocks) {
     return false;
   }
   return made_for_hopper(reinterpret_cast<const void*>(delta_step_kernel));
 }
 
+bool delta_step_projects(const DeltaShape& shape, const Matrix& alpha, const Matrix& beta) {
+  const unsigned cluster = cluster_of(shape);
+  return alpha.type == DType::kBF16 && beta.type == DType::kBF16 && cluster <= kMostProjecting &&
+         alpha.cols % 4 == 0 && alpha.cols <= int64_t{4} * kThreads * cluster;
+}
+
 void delta_step(const DeltaStep& step, int n_sequences, cudaStream_t stream) {
   if (n_sequences <= 0) return;
-  const auto cluster = static_cast<unsigned>(2 * (step.shape.n_v_heads / step.shape.n_k_heads));
+  const unsigned cluster = cluster_of(step.shape);
   const dim3 grid(cluster, static_cast<unsigned>(step.shape.n_k_heads),
                   static_cast<unsigned>(n_sequences));
-  launch_clusters(delta_step_kernel, cluster, grid, kThreads, 0, stream, step);
+  const bool projects = step.input.x != nullptr;
+  launch_clusters(projects ? projecting_step_kernel : delta_step_kernel, cluster, grid, kThreads, 0,
+                  stream, step);
 }
 
 }  // namespace fimd::cuda

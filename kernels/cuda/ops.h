@@ -96,8 +96,8 @@ struct MatmulStep {
   MatmulTask tasks[kMaxMatmulTasks] = {};  // up to one without weights
   FloatInput floats = {};
   Activations x = {};  // with floats: room for them, quantised, in the form that the weights need
-  /// Two tasks, gate and up (out.cols, x.cols): silu(gate) * up goes to `out`, quantised. Their y are
-  /// scratch memory of one stride, which is only used if the two are of different kinds.
+  /// Two tasks, gate and up (out.cols, x.cols): silu(gate) * up goes to `out`, quantised. Their y
+  /// are scratch memory of one stride, which is only used if the two are of different kinds.
   bool swiglu = false;
   Activations out = {};
 };
@@ -238,6 +238,10 @@ struct DeltaShape {
   __host__ __device__ int key_head(int h) const {
     return grouped ? h / (n_v_heads / n_k_heads) : h % n_k_heads;
   }
+  /// The i-th of the value heads that read key head k.
+  __host__ __device__ int value_head(int k, int i) const {
+    return grouped ? k * (n_v_heads / n_k_heads) + i : i * n_k_heads + k;
+  }
   __host__ __device__ int64_t keys() const { return int64_t{n_k_heads} * k_dim; }
   __host__ __device__ int64_t values() const { return int64_t{n_v_heads} * v_dim; }
   __host__ __device__ int64_t channels() const { return 2 * keys() + values(); }
@@ -284,8 +288,7 @@ void gated_delta(const DeltaShape& shape, const float* u, const float* alpha, co
                  int max_rows, float* out, cudaStream_t stream);
 
 /// What causal_conv1d(), gated_delta() and gated_norm_quantize() do to a layer's rows, in one
-/// launch and left as floats: out (n_rows, values). Rows of z, alpha and beta are gate_stride
-/// (even) apart; norm (v_dim).
+/// launch. Rows of z, alpha and beta are gate_stride (a multiple of 4) apart; norm (v_dim).
 struct DeltaStep {
   DeltaShape shape;
   const float* qkv = nullptr;   // (n_rows, channels)
@@ -295,6 +298,11 @@ struct DeltaStep {
   const float* alpha = nullptr;
   const float* beta = nullptr;
   int64_t gate_stride = 0;
+  /// Or what they are made of, if x is set (see delta_step_projects()): x normalised, times two
+  /// BF16 matrices (n_v_heads, input.cols).
+  FloatInput input;
+  const void* alpha_weights = nullptr;
+  const void* beta_weights = nullptr;
   const float* decay = nullptr;    // (n_v_heads)
   const float* dt_bias = nullptr;  // (n_v_heads)
   const float* norm = nullptr;
@@ -304,13 +312,19 @@ struct DeltaStep {
   const Sequence* sequences = nullptr;
   const SequenceState* states = nullptr;
   const StateSaveAt* saves = nullptr;
-  float* out = nullptr;
+  float* out = nullptr;  // (n_rows, values), or null:
+  /// What the output product reads of a pass of n_rows rows; `plain` stays null.
+  Activations activations;
+  int n_rows = 0;
 };
 /// The most rows of one sequence.
 inline constexpr int kMaxStepRows = 8;
 /// Whether delta_step() can: heads of 128 x 128, at most four to a key head, a convolution of 4, no
 /// sequence of more than max_rows rows, and a GPU with thread-block clusters (sm_90).
 bool delta_step_supported(const DeltaShape& shape, int kernel, int max_rows);
+/// Whether it can make alpha and beta as well: of BF16 matrices, with at most three value heads to
+/// a key head and 2048 columns for each of them.
+bool delta_step_projects(const DeltaShape& shape, const Matrix& alpha, const Matrix& beta);
 void delta_step(const DeltaStep& step, int n_sequences, cudaStream_t stream);
 
 // --- sampling (sample.cu) ------------------------------------------------------------------------

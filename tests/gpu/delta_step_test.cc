@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernels/cuda/ops.h"
@@ -28,7 +29,22 @@ struct Case {
   bool grouped;
   std::vector<int> rows;  // of each sequence; 0: padding
   std::vector<std::vector<StateSaveAt>> saves;
+  int64_t hidden = 0;  // not 0: alpha and beta are made of rows so long
 };
+
+float as_bf16(float x) { return __bfloat162float(__float2bfloat16(x)); }
+
+/// The product of a row of x, normalised, with a row of weights.
+float product(std::span<const float> x, std::span<const float> norm, std::span<const float> w) {
+  double sum = 0;
+  double squares = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    sum += static_cast<double>(x[i]) * static_cast<double>(norm[i]) * static_cast<double>(w[i]);
+    squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  const auto n = static_cast<double>(x.size());
+  return static_cast<float>(sum / std::sqrt(squares / n + static_cast<double>(kEps)));
+}
 
 /// `out`, and the slots and checkpoints of states and tails.
 struct Results {
@@ -59,14 +75,36 @@ Results run(const Case& test, bool fused, unsigned seed) {
   const size_t tail_size = (kKernel - 1) * channels;
   const auto qkv = to_device(random_floats(n * channels, seed));
   const auto w = to_device(random_floats(kKernel * channels, seed + 1, 0.5F));
-  const std::vector<float> host_gates = random_floats(n * static_cast<size_t>(stride), seed + 2);
+  std::vector<float> host_gates = random_floats(n * static_cast<size_t>(stride), seed + 2);
+  const auto hidden = static_cast<size_t>(test.hidden);
+  const std::vector<float> x = random_floats(n * hidden, seed + 9);
+  const std::vector<float> x_norm = random_floats(hidden, seed + 10);
+  std::vector<float> matrices =
+      random_floats(2 * heads * hidden, seed + 11, 2 / std::sqrt(static_cast<float>(hidden + 1)));
+  std::vector<__nv_bfloat16> packed(matrices.size());
+  for (size_t i = 0; i < packed.size(); ++i) {
+    matrices[i] = as_bf16(matrices[i]);
+    packed[i] = __float2bfloat16(matrices[i]);
+  }
+  for (size_t i = 0; hidden > 0 && i < n * 2 * heads; ++i) {
+    const size_t row = i / (2 * heads);
+    const size_t of = i % (2 * heads);  // heads of alpha, then of beta
+    host_gates[row * static_cast<size_t>(stride) + values + of] =
+        product(std::span(x).subspan(row * hidden, hidden), x_norm,
+                std::span(matrices).subspan(of * hidden, hidden));
+  }
+  const auto device_x = to_device(x);
+  const auto device_x_norm = to_device(x_norm);
+  const auto device_packed = to_device(packed);
   const auto gates = to_device(host_gates);
   const auto device_decay = to_device(decay);
   const auto dt_bias = to_device(random_floats(heads, seed + 5));
   const std::vector<float> host_norm = random_floats(128, seed + 6);
   const auto norm = to_device(host_norm);
-  const auto states = to_device(random_floats(state_size * (kSlots + kCheckpoints), seed + 7));
-  const auto tails = to_device(random_floats(tail_size * (kSlots + kCheckpoints), seed + 8));
+  const auto initial_states = random_floats(state_size * (kSlots + kCheckpoints), seed + 7);
+  const auto initial_tails = random_floats(tail_size * (kSlots + kCheckpoints), seed + 8);
+  const auto states = to_device(initial_states);
+  const auto tails = to_device(initial_tails);
   const auto device_sequences = to_device(sequences);
   const auto device_own = to_device(own);
   const auto device_saves = to_device(saves);
@@ -83,25 +121,61 @@ Results run(const Case& test, bool fused, unsigned seed) {
   Results results;
   if (fused) {
     REQUIRE(delta_step_supported(shape, kKernel, 8));
-    delta_step({.shape = shape,
-                .qkv = qkv.as<float>(),
-                .conv = w.as<float>(),
-                .eps = kEps,
-                .z = z,
-                .alpha = alpha,
-                .beta = beta,
-                .gate_stride = stride,
-                .decay = device_decay.as<float>(),
-                .dt_bias = dt_bias.as<float>(),
-                .norm = norm.as<float>(),
-                .norm_eps = 1e-5F,
-                .state = state,
-                .tails = tail,
-                .sequences = device_sequences.as<Sequence>(),
-                .states = device_own.as<SequenceState>(),
-                .saves = device_saves.as<StateSaveAt>(),
-                .out = out.as<float>()},
-               n_sequences, nullptr);
+    DeltaStep step = {.shape = shape,
+                      .qkv = qkv.as<float>(),
+                      .conv = w.as<float>(),
+                      .eps = kEps,
+                      .z = z,
+                      .alpha = alpha,
+                      .beta = beta,
+                      .gate_stride = stride,
+                      .decay = device_decay.as<float>(),
+                      .dt_bias = dt_bias.as<float>(),
+                      .norm = norm.as<float>(),
+                      .norm_eps = 1e-5F,
+                      .state = state,
+                      .tails = tail,
+                      .sequences = device_sequences.as<Sequence>(),
+                      .states = device_own.as<SequenceState>(),
+                      .saves = device_saves.as<StateSaveAt>(),
+                      .out = out.as<float>()};
+    if (hidden > 0) {
+      const __nv_bfloat16* weights = device_packed.as<__nv_bfloat16>();
+      const Matrix alphas = {DType::kBF16, weights, test.v_heads, test.hidden};
+      REQUIRE(delta_step_projects(shape, alphas, alphas));
+      step.alpha = step.beta = nullptr;
+      step.input = {.x = device_x.as<float>(),
+                    .cols = test.hidden,
+                    .norm = device_x_norm.as<float>(),
+                    .eps = kEps};
+      step.alpha_weights = weights;
+      step.beta_weights = weights + heads * hidden;
+    }
+    delta_step(step, n_sequences, nullptr);
+    // The same, quantised, from states as they were.
+    const auto cols = static_cast<int64_t>(values);
+    const auto q8 = poisoned<uint8_t>(q8_bytes(n_rows, cols));
+    const auto bf16 = poisoned<uint8_t>(bf16_bytes(n_rows, cols));
+    const auto expected_q8 = poisoned<uint8_t>(q8_bytes(n_rows, cols));
+    const auto expected_bf16 = poisoned<uint8_t>(bf16_bytes(n_rows, cols));
+    quantize(out.as<float>(), n_rows,
+             {.cols = cols, .q8 = expected_q8.as<void>(), .bf16 = expected_bf16.as<void>()},
+             nullptr);
+    const auto states_again = to_device(initial_states);
+    const auto tails_again = to_device(initial_tails);
+    DeltaStep quantised = step;
+    quantised.state = {states_again.as<float>(), states_again.as<float>() + kSlots * state_size,
+                       static_cast<int64_t>(state_size)};
+    quantised.tails = {tails_again.as<float>(), tails_again.as<float>() + kSlots * tail_size,
+                       static_cast<int64_t>(tail_size)};
+    quantised.out = nullptr;
+    quantised.activations = {.cols = cols, .q8 = q8.as<void>(), .bf16 = bf16.as<void>()};
+    quantised.n_rows = n_rows;
+    delta_step(quantised, n_sequences, nullptr);
+    CHECK(to_host<uint8_t>(q8, q8_bytes(n_rows, cols)) ==
+          to_host<uint8_t>(expected_q8, q8_bytes(n_rows, cols)));
+    CHECK(to_host<uint8_t>(bf16, bf16_bytes(n_rows, cols)) ==
+          to_host<uint8_t>(expected_bf16, bf16_bytes(n_rows, cols)));
     results.out = to_host<float>(out, n * values);
   } else {
     causal_conv1d(shape, qkv.as<float>(), w.as<float>(), kKernel, kEps, tail,
@@ -142,6 +216,11 @@ TEST_CASE("one launch does to a Gated DeltaNet's few rows what several do") {
       {16, 48, false, {1}, {{}}},  // Qwen3.6-27B
       {16, 48, false, {5, 0, 1, 8}, {{{4, 1}}, {}, {{1, 0}}, {}}},
       {3, 9, true, {2}, {{{1, 2}}}},
+      {16, 48, false, {1}, {{}}, 5120},
+      {16, 48, false, {5, 0, 1, 8}, {{{4, 1}}, {}, {{1, 0}}, {}}, 5120},
+      {2, 4, true, {3, 1}, {{}, {{1, 2}}}, 256},
+      {1, 1, false, {4}, {{}}, 36},
+      {2, 2, false, {7}, {{}}, 2048},
   };
   unsigned seed = 1;
   for (const Case& test : cases) {
@@ -158,6 +237,13 @@ TEST_CASE("one launch does to a Gated DeltaNet's few rows what several do") {
     CHECK(actual.out == again.out);
     CHECK(actual.states == again.states);
   }
+  const Matrix bf16 = {DType::kBF16, nullptr, 4, 1024};
+  const Matrix longer = {DType::kBF16, nullptr, 4, 4100};
+  const Matrix q8 = {DType::kQ8_0, nullptr, 4, 1024};
+  CHECK(delta_step_projects({2, 4, 128, 128}, bf16, bf16));
+  CHECK_FALSE(delta_step_projects({2, 4, 128, 128}, bf16, q8));
+  CHECK_FALSE(delta_step_projects({2, 4, 128, 128}, longer, longer));
+  CHECK_FALSE(delta_step_projects({1, 4, 128, 128}, bf16, bf16));
   CHECK_FALSE(delta_step_supported({1, 5, 128, 128}, kKernel, 1));
   CHECK_FALSE(delta_step_supported({1, 1, 64, 128}, kKernel, 1));
   CHECK_FALSE(delta_step_supported({1, 1, 128, 128}, 3, 1));
