@@ -40,6 +40,18 @@ bool steps(const DeviceDelta& d, const PassShape& shape) {
   return cuda::delta_step_supported(d.shape, d.conv_kernel, shape.max_rows);
 }
 
+/// Whether delta_step() leaves what the output product reads, as `quantizes` of attention.
+bool quantizes(const DeviceDelta& d, const PassShape& shape, bool last) {
+  return shape.small() && steps(d, shape) && (!last || shape.every_row);
+}
+
+/// Whether delta_step() makes alpha and beta as well, which would be a launch of their own: some
+/// files keep these small matrices in another form than the large ones.
+bool step_projects(const DeviceDelta& d, const PassShape& shape) {
+  return steps(d, shape) && !is_bf16(d.qkv) && !is_bf16(d.z) &&
+         cuda::delta_step_projects(d.shape, d.alpha, d.beta);
+}
+
 /// The tasks that a step has.
 std::span<const cuda::MatmulTask> tasks_of(const cuda::MatmulStep& step) {
   size_t n = 0;
@@ -247,7 +259,8 @@ cuda::Activations PassLauncher::room_for(const cuda::Matrix& w) const {
 }
 
 /// Everything that a layer's mixer takes from norm(x).
-void PassLauncher::add_projections(const DeviceLayer& layer, const float* x, Chain* chain) const {
+void PassLauncher::add_projections(const DeviceLayer& layer, const PassShape& shape, const float* x,
+                                   Chain* chain) const {
   const cuda::FloatInput in = {
       .x = x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps};
   if (const DeviceAttention* a = layer.attention()) {
@@ -266,11 +279,16 @@ void PassLauncher::add_projections(const DeviceLayer& layer, const float* x, Cha
   float* z = scratch_.gates;
   float* alpha = z + d.shape.values();
   float* beta = alpha + d.shape.n_v_heads;
-  chain->steps.push_back(
-      step_of(in, {{.w = d.qkv, .y = scratch_.qkv, .y_stride = d.shape.channels()},
-                   {.w = d.z, .y = z, .y_stride = stride},
-                   {.w = d.alpha, .y = alpha, .y_stride = stride},
-                   {.w = d.beta, .y = beta, .y_stride = stride}}));
+  const cuda::MatmulTask qkv = {.w = d.qkv, .y = scratch_.qkv, .y_stride = d.shape.channels()};
+  const cuda::MatmulTask z_task = {.w = d.z, .y = z, .y_stride = stride};
+  if (step_projects(d, shape)) {
+    chain->steps.push_back(step_of(in, {qkv, z_task}));
+    return;
+  }
+  chain->steps.push_back(step_of(in, {qkv,
+                                      z_task,
+                                      {.w = d.alpha, .y = alpha, .y_stride = stride},
+                                      {.w = d.beta, .y = beta, .y_stride = stride}}));
 }
 
 /// x += o(att), o(sigmoid(gate) * att) or out(norm(heads) * silu(z)), the first step of a chain
@@ -399,30 +417,43 @@ void PassLauncher::attend(const DeviceAttention& a, const PassShape& shape, cons
 }
 
 /// The projections and the state of every sequence's rows to what a Gated DeltaNet's heads give.
-void PassLauncher::run_delta(const DeviceDelta& d, const PassShape& shape, const View& in) {
+void PassLauncher::run_delta(const DeviceLayer& layer, const PassShape& shape, const View& in,
+                             bool last) {
+  const DeviceDelta& d = *layer.delta();
   const int64_t stride = d.gates_dim();
   float* const z = scratch_.gates;
   float* const alpha = z + d.shape.values();
   float* const beta = alpha + d.shape.n_v_heads;
   if (steps(d, shape)) {
-    const cuda::DeltaStep step = {.shape = d.shape,
-                                  .qkv = scratch_.qkv,
-                                  .conv = d.conv,
-                                  .eps = kUnitLengthEps,
-                                  .z = z,
-                                  .alpha = alpha,
-                                  .beta = beta,
-                                  .gate_stride = stride,
-                                  .decay = d.decay,
-                                  .dt_bias = d.dt_bias,
-                                  .norm = d.norm,
-                                  .norm_eps = d.norm_eps,
-                                  .state = d.state,
-                                  .tails = d.tails,
-                                  .sequences = in.sequences,
-                                  .states = in.states,
-                                  .saves = in.saves,
-                                  .out = scratch_.att};
+    cuda::DeltaStep step = {.shape = d.shape,
+                            .qkv = scratch_.qkv,
+                            .conv = d.conv,
+                            .eps = kUnitLengthEps,
+                            .z = z,
+                            .alpha = alpha,
+                            .beta = beta,
+                            .gate_stride = stride,
+                            .decay = d.decay,
+                            .dt_bias = d.dt_bias,
+                            .norm = d.norm,
+                            .norm_eps = d.norm_eps,
+                            .state = d.state,
+                            .tails = d.tails,
+                            .sequences = in.sequences,
+                            .states = in.states,
+                            .saves = in.saves,
+                            .out = scratch_.att,
+                            .n_rows = shape.rows};
+    if (quantizes(d, shape, last)) {
+      step.out = nullptr;
+      step.activations = room_for(d.out);
+    }
+    if (step_projects(d, shape)) {
+      step.input = {
+          .x = scratch_.x, .cols = model_.hidden, .norm = layer.mixer_norm, .eps = layer.mixer_eps};
+      step.alpha_weights = d.alpha.data;
+      step.beta_weights = d.beta.data;
+    }
     return cuda::delta_step(step, shape.sequences, stream_);
   }
   cuda::causal_conv1d(d.shape, scratch_.qkv, d.conv, d.conv_kernel, kUnitLengthEps, d.tails,
@@ -438,7 +469,7 @@ void PassLauncher::mix(const DeviceLayer& layer, const PassShape& shape, const V
   if (const DeviceAttention* a = layer.attention()) {
     attend(*a, shape, in, last);
   } else {
-    run_delta(*layer.delta(), shape, in);
+    run_delta(layer, shape, in, last);
   }
 }
 
@@ -448,7 +479,9 @@ PassLauncher::Mixed PassLauncher::mixed(const DeviceLayer& layer, const PassShap
     if (quantizes(*a, shape, last)) return {nullptr, nullptr};
     return {scratch_.att, a->rope.q_gates ? scratch_.qkv : nullptr};
   }
-  return {scratch_.att, steps(*layer.delta(), shape) ? nullptr : scratch_.gates};
+  const DeviceDelta& d = *layer.delta();
+  if (quantizes(d, shape, last)) return {nullptr, nullptr};
+  return {scratch_.att, steps(d, shape) ? nullptr : scratch_.gates};
 }
 
 /// Some rows of `all`.
@@ -501,7 +534,7 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
       "sending a pass's inputs"));
   cuda::embed(model_.embedding, in.tokens, shape.rows, scratch_.x, stream);
   Chain chain;
-  add_projections(model_.layers.front(), scratch_.x, &chain);
+  add_projections(model_.layers.front(), shape, scratch_.x, &chain);
   for (size_t i = 0; i < model_.layers.size(); ++i) {
     const DeviceLayer& layer = model_.layers[i];
     const bool last = i + 1 == model_.layers.size();
@@ -511,7 +544,7 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
     chain = {};
     add_mix_out(layer, mixed(layer, shape, last), scratch_.x, &chain);
     add_mlp(layer, scratch_.x, &chain);
-    add_projections(model_.layers[i + 1], scratch_.x, &chain);
+    add_projections(model_.layers[i + 1], shape, scratch_.x, &chain);
   }
   for (int first = 0; first < shape.samples; first += limits_.small_rows) {
     const int n = std::min(shape.samples - first, limits_.small_rows);

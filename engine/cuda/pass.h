@@ -132,7 +132,8 @@ class PassLauncher {
     std::function<void(int begin, int rows, const cuda::Activations& to)> write_input;
   };
 
-  void add_projections(const DeviceLayer& layer, const float* x, Chain* chain) const;
+  void add_projections(const DeviceLayer& layer, const PassShape& shape, const float* x,
+                       Chain* chain) const;
   void add_mix_out(const DeviceLayer& layer, const Mixed& mixed, float* x, Chain* chain) const;
   void add_mlp(const DeviceLayer& layer, float* x, Chain* chain) const;
   void add_logits(const float* x, Chain* chain) const;
@@ -150,7 +151,7 @@ class PassLauncher {
   // What comes between a layer's projections and its output product.
   void mix(const DeviceLayer& layer, const PassShape& shape, const View& in, bool last);
   void attend(const DeviceAttention& a, const PassShape& shape, const View& in, bool last);
-  void run_delta(const DeviceDelta& d, const PassShape& shape, const View& in);
+  void run_delta(const DeviceLayer& layer, const PassShape& shape, const View& in, bool last);
   Mixed mixed(const DeviceLayer& layer, const PassShape& shape, bool last) const;
   Mixed gather_mixed(const DeviceLayer& layer, const Mixed& all, const int32_t* rows, int n);
   void tail(const DeviceLayer& last, const PassShape& shape, const View& in, int first, int n);

@@ -9,8 +9,8 @@
 //
 // A block is small enough to be resident beside one of a chain of products (96 registers a thread
 // of 384), in front and behind: S is read while the products in front still run, and those behind
-// fetch weights while this kernel runs. So what is left to wait for is its latency, and all that
-// the kernel in front wrote is asked for at once.
+// fetch weights while this kernel runs. What is left is latency, while memory is busy with those
+// weights: what the kernel in front wrote is asked for at once, and nothing waits for stores.
 #include "kernels/cuda/delta_projections.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/quantize.cuh"

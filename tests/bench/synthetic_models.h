@@ -59,8 +59,14 @@ inline const SyntheticShape* find_synthetic(const std::string& name, std::string
 }
 
 /// "bf16", "q8_0", "q4_0", "q4_k_m": the type of a matrix, as llama.cpp's quantize chooses it.
+/// "q4_k_m_f32" is "q4_k_m" with floats for the small matrices of recurrent layers, as some files
+/// have them.
 inline DType type_of(const std::string& quantization, const SyntheticShape& shape,
                      const std::string& tensor, int layer) {
+  if (quantization == "q4_k_m_f32") {
+    if (tensor == "ssm_alpha" || tensor == "ssm_beta") return DType::kF32;
+    return type_of("q4_k_m", shape, tensor, layer);
+  }
   if (quantization == "bf16") return DType::kBF16;
   if (quantization == "q8_0") return DType::kQ8_0;
   if (quantization == "q4_0") return DType::kQ4_0;

@@ -96,14 +96,15 @@ TEST_CASE("hybrids: logits equal those of the plain reference pass") {
     compare_hybrid(hybrid_shape(type));
     compare_hybrid(true_heads(type));
   }
-  Shape mixed = hybrid_shape(DType::kQ4_K);
-  mixed.type_of = [](const std::string& name) {  // as files keep the small matrices
-    return name.find("ssm_alpha") != std::string::npos || name.find("ssm_beta") != std::string::npos
-               ? DType::kF32
-               : q4_k_m(name);
-  };
-  mixed.tied = false;
-  compare_hybrid(mixed);
+  for (Shape mixed : {hybrid_shape(DType::kQ4_K), true_heads(DType::kQ4_K)}) {
+    mixed.type_of = [](const std::string& name) {  // as files keep the small matrices
+      const bool small =
+          name.find("ssm_alpha") != std::string::npos || name.find("ssm_beta") != std::string::npos;
+      return small ? DType::kF32 : q4_k_m(name);
+    };
+    mixed.tied = false;
+    compare_hybrid(mixed);
+  }
 }
 
 TEST_CASE("hybrids of other shapes: grouped heads, a recurrent last layer, odd numbers of heads") {
