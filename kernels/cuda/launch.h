@@ -109,8 +109,9 @@ void launch_clusters(void (*kernel)(Params...), unsigned cluster, dim3 grid, dim
     // kernel's blocks must wait until those of the one in front have left it. What has little
     // shared memory wants the cache.
     constexpr int kAllShared = cudaSharedmemCarveoutMaxShared;
-    constexpr size_t kMuchShared = 16 << 10;
-    if (shared_bytes >= kMuchShared && loaded.preferredShmemCarveout != kAllShared) {
+    constexpr size_t kMuchShared = 8 << 10;
+    if (shared_bytes + loaded.sharedSizeBytes >= kMuchShared &&
+        loaded.preferredShmemCarveout != kAllShared) {
       cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout, kAllShared);
     }
     attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
