@@ -8,6 +8,24 @@
 namespace fimd::cuda::attention_detail {
 namespace {
 
+/// The most keys that a row sees.
+int keys_of(const AttentionParams& p) {
+  const int keys = std::max(p.max_keys, 1);
+  return p.window > 0 ? std::min(keys, p.window + p.max_rows + kUnitKeys) : keys;
+}
+
+/// How many blocks share the keys: as many as there are multiprocessors, each with a round of keys
+/// at least.
+template <class C>
+int split(const KernelArgs& args, int largest) {
+  const AttentionParams& p = args.params;
+  const int tiles = (p.max_rows * args.group + C::kRows - 1) / C::kRows;
+  const int units = p.n_sequences * tiles * p.kv.n_kv_heads;
+  const int most = std::min(
+      {device_limits().processors / units, (keys_of(p) + C::kKeys - 1) / C::kKeys, largest});
+  return static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(most, 1))));
+}
+
 template <class C>
 bool launch_config(StepArgs& args, cudaStream_t stream) {
   const AttentionParams& p = args.base.params;
@@ -17,14 +35,7 @@ bool launch_config(StepArgs& args, cudaStream_t stream) {
   args.turns_at = C::turns_at(p.max_rows);
   args.base.tile_rows = C::kRows;
   args.base.m_tiles = (p.max_rows * args.base.group + C::kRows - 1) / C::kRows;
-  const int processors = device_limits().processors;
-  // As many blocks as multiprocessors, and at least a unit of keys for each warp.
-  const int units = p.n_sequences * args.base.m_tiles * p.kv.n_kv_heads;
-  int span = std::max(p.max_keys, 1);
-  if (p.window > 0) span = std::min(span, p.window + p.max_rows + kUnitKeys);
-  constexpr int kLeastKeys = C::kKeyWarps * kUnitKeys;
-  const int most = std::min({processors / units, (span + kLeastKeys - 1) / kLeastKeys, largest});
-  args.base.n_splits = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(most, 1))));
+  args.base.n_splits = split<C>(args.base, largest);
 
   const auto splits = static_cast<unsigned>(args.base.n_splits);
   const dim3 grid(splits, static_cast<unsigned>(p.kv.n_kv_heads),
@@ -34,13 +45,28 @@ bool launch_config(StepArgs& args, cudaStream_t stream) {
   return true;
 }
 
-/// Up to 8, 16 and any number of rows of a KV head, in tiles of 32.
-template <class Few, class Some, class Many>
+/// Where one round of a block's few warps is not enough for its keys, more warps are quicker; few
+/// leave room beside them for the blocks of the products around.
+template <class FewWarps, class MoreWarps>
+bool launch_keys(StepArgs& args, cudaStream_t stream) {
+  const int keys = split<FewWarps>(args.base, kMaxCluster) * FewWarps::kKeys;
+  if (keys_of(args.base.params) <= keys) return launch_config<FewWarps>(args, stream);
+  // Some GPUs have clusters, but less shared memory than more warps need.
+  return launch_config<MoreWarps>(args, stream) || launch_config<FewWarps>(args, stream);
+}
+
+/// Tiles for up to 8, for up to 16 and for any number of rows of a KV head.
+template <int kDim, int kWarps, int kKeySlots>
 bool launch_rows(StepArgs& args, cudaStream_t stream) {
+  using C8 = StepConfig<kDim, 1, kWarps, kKeySlots>;
+  using C16 = StepConfig<kDim, 2, kWarps, kKeySlots>;
+  using More8 = StepConfig<kDim, 1, 2 * kWarps, 1>;
+  using More16 = StepConfig<kDim, 2, 2 * kWarps, 1>;
+  using More32 = StepConfig<kDim, 4, 2 * kWarps, 1>;
   const int pairs = args.base.params.max_rows * args.base.group;
-  if (pairs <= 8) return launch_config<Few>(args, stream);
-  if (pairs <= 16) return launch_config<Some>(args, stream);
-  return launch_config<Many>(args, stream);
+  if (pairs <= C8::kRows) return launch_keys<C8, More8>(args, stream);
+  if (pairs <= C16::kRows) return launch_keys<C16, More16>(args, stream);
+  return launch_config<More32>(args, stream);
 }
 
 }  // namespace
@@ -50,20 +76,15 @@ bool launch_step(const KernelArgs& base, const float* qkv, const RopeParams& rop
   StepArgs args = {base, qkv, rope, q_scale, 0};
   switch (base.params.kv.head_dim) {
     case 64:
-      return launch_rows<StepConfig<64, 1, 1, 4, 6>, StepConfig<64, 2, 1, 4, 6>,
-                         StepConfig<64, 2, 2, 2, 8>>(args, stream);
+      return launch_rows<64, 4, 2>(args, stream);
     case 80:
-      return launch_rows<StepConfig<80, 1, 1, 4, 4>, StepConfig<80, 2, 1, 4, 4>,
-                         StepConfig<80, 2, 2, 2, 6>>(args, stream);
+      return launch_rows<80, 4, 2>(args, stream);
     case 96:
-      return launch_rows<StepConfig<96, 1, 1, 4, 3>, StepConfig<96, 2, 1, 4, 3>,
-                         StepConfig<96, 2, 2, 2, 5>>(args, stream);
+      return launch_rows<96, 4, 1>(args, stream);
     case 128:
-      return launch_rows<StepConfig<128, 1, 1, 4, 3>, StepConfig<128, 2, 1, 4, 3>,
-                         StepConfig<128, 2, 2, 2, 4>>(args, stream);
+      return launch_rows<128, 4, 1>(args, stream);
     case 256:
-      return launch_rows<StepConfig<256, 1, 1, 2, 3>, StepConfig<256, 2, 1, 2, 3>,
-                         StepConfig<256, 2, 2, 1, 4>>(args, stream);
+      return launch_rows<256, 2, 1>(args, stream);
   }
   return false;
 }

@@ -76,7 +76,11 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
     const float* from = row_qkv + static_cast<int64_t>(before) * head_dim;
     pairs.load(from, head_dim, x, y);
     const float* norm = is_v ? nullptr : (is_q ? args.rope.q_norm : args.rope.k_norm);
-    if (norm != nullptr) pairs.normalize(norm, args.rope.norm_eps, head_dim, x, y);
+    if (norm != nullptr) {
+      float2 weight[kPairs];
+      pairs.load_weight(norm, head_dim, weight);
+      pairs.normalize(weight, args.rope.norm_eps, head_dim, x, y);
+    }
     __half* to;
     if (is_q) {
       to = args.q_out + (static_cast<int64_t>(row) * args.n_heads + head) * head_dim;

@@ -41,8 +41,17 @@ struct HeadPairs {
       y[i] = inside ? __ldcg(from + second[i]) : 0.0F;
     }
   }
+  /// The weights of both elements of each pair.
+  __device__ __forceinline__ void load_weight(const float* from, int head_dim,
+                                              float2 (&weight)[kPairs]) const {
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      weight[i] = make_float2(0, 0);
+      if (pair[i] < head_dim / 2) weight[i] = make_float2(from[first[i]], from[second[i]]);
+    }
+  }
   /// RMS norm of the head.
-  __device__ __forceinline__ void normalize(const float* weight, float eps, int head_dim,
+  __device__ __forceinline__ void normalize(const float2 (&weight)[kPairs], float eps, int head_dim,
                                             float (&x)[kPairs], float (&y)[kPairs]) const {
     float sum = 0;
 #pragma unroll
@@ -52,9 +61,8 @@ struct HeadPairs {
     const float scale = rsqrtf(sum / static_cast<float>(head_dim) + eps);
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
-      if (pair[i] >= head_dim / 2) continue;
-      x[i] *= scale * weight[first[i]];
-      y[i] *= scale * weight[second[i]];
+      x[i] *= scale * weight[i].x;
+      y[i] *= scale * weight[i].y;
     }
   }
   /// store(element, value) for both elements of each pair: turned by turn[i] (sine, cosine) if

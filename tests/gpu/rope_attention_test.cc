@@ -150,7 +150,7 @@ TEST_CASE("rope_attention is rope_append and attention, over odd shapes") {
 }
 
 TEST_CASE("rope_attention of long prefixes and of many sequences") {
-  for (const int rows : {1, 3, 8}) {
+  for (const int rows : {1, 3, 8, 30}) {
     AttentionShape shape;
     shape.n_kv_heads = 2;
     shape.group = 7;
@@ -165,17 +165,35 @@ TEST_CASE("rope_attention of long prefixes and of many sequences") {
   compare(Pass(shape, {}, 610));
 }
 
+/// Small enough for compute-sanitizer: clusters of one block, of several, and some of whose blocks
+/// have no keys.
+TEST_CASE("rope_attention of few keys") {
+  for (const int dim : {64, 80, 128, 256}) {
+    for (const int group : {1, 6}) {
+      for (const std::vector<testing::Span>& spans : std::vector<std::vector<testing::Span>>{
+               {{1, 5}}, {{1, 0}, {3, 20}}, {{2, 300}, {1, 3}}, {{8, 200}}}) {
+        AttentionShape shape;
+        shape.head_dim = dim;
+        shape.group = group;
+        shape.spans = spans;
+        INFO("head_dim " << dim << ", group " << group << ", " << spans.size() << " sequences");
+        compare(Pass(shape, {}, 615));
+      }
+    }
+  }
+}
+
 TEST_CASE("rope_attention of more rows than fit one launch") {
   AttentionShape shape;
   shape.n_kv_heads = 2;
   shape.group = 4;
-  shape.spans = {{20, 300}, {1, 90}};
+  shape.spans = {{40, 300}, {1, 90}};
   compare(Pass(shape, {}, 620));
 }
 
 TEST_CASE("rope_attention quantises its output as quantize() does") {
   for (const int dim : {64, 96, 128, 256}) {
-    for (const int rows : {1, 3, 7}) {
+    for (const int rows : {1, 3, 7, 25}) {
       AttentionShape shape;
       shape.head_dim = dim;
       shape.n_kv_heads = 3;
@@ -207,7 +225,7 @@ TEST_CASE("rope_attention quantises its output as quantize() does") {
 }
 
 TEST_CASE("rope_attention does not depend on timing nor on other sequences") {
-  for (const int rows : {1, 2, 8}) {
+  for (const int rows : {1, 2, 8, 32}) {
     AttentionShape shape;
     shape.n_kv_heads = 4;
     shape.group = 7;
@@ -235,7 +253,7 @@ TEST_CASE("rope_attention does not depend on timing nor on other sequences") {
 }
 
 TEST_CASE("a graph of rope_attention made for many keys is right for every length") {
-  for (const int rows : {1, 8}) {
+  for (const int rows : {1, 4, 8, 20}) {
     AttentionShape shape;
     shape.n_kv_heads = 2;
     shape.group = 7;

@@ -1,0 +1,122 @@
+// Blocks of the kernel of a few rows: their shared memory, and what each works on.
+#pragma once
+
+#include "kernels/cuda/attention_step.h"
+#include "kernels/cuda/attention_work.cuh"
+
+namespace fimd::cuda::attention_detail {
+
+constexpr int kUnitKeys = 16;
+
+struct StepArgs {
+  KernelArgs base;
+  const float* qkv = nullptr;
+  RopeParams rope;
+  float q_scale = 1;
+  int turns_at = 0;  // in shared memory
+};
+
+/// kTiles of 8 queries; rings of kKeySlots granules for keys and two for values.
+template <int kDim_, int kTiles_, int kWarps_, int kKeySlots_>
+struct StepConfig {
+  using T = Tile<kDim_>;
+  static constexpr int kDim = kDim_;
+  static constexpr int kTiles = kTiles_;
+  static constexpr int kWarps = kWarps_;
+  static constexpr int kKeySlots = kKeySlots_;
+
+  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kRows = 8 * kTiles;
+  static constexpr int kKeys = kUnitKeys * kWarps;  // of a round
+  static constexpr int kQuads = kDim / 4;
+  static constexpr int kColumnTiles = kDim / 16;
+  /// Tiles of 16 columns of the values that a warp sums.
+  static constexpr int kOwnTiles = (kColumnTiles + kWarps - 1) / kWarps;
+  static constexpr bool kQueryInRegisters = kTiles * kDim <= 256;
+  static constexpr int kGranuleBytes = kUnitKeys * T::kRowBytes;
+  static constexpr int kRingBytes = (kKeySlots + 2) * kGranuleBytes;
+
+  // Shared memory. At the end the outputs lie over the rings.
+  static constexpr int kQueryAt = kWarps * kRingBytes;
+  static constexpr int kWeightsAt = kQueryAt + kRows * T::kRowBytes;    // (2, kKeys, kRows) halves
+  static constexpr int kMaximaAt = kWeightsAt + 2 * kKeys * kRows * 2;  // (2, kWarps, kRows)
+  static constexpr int kStatesAt = kMaximaAt + 2 * kWarps * kRows * 4;  // (blocks, kRows)
+  static constexpr int kValuesAt = kStatesAt + kMaxCluster * kRows * 8;
+  static constexpr int kMailboxAt = kValuesAt + (kRows * kQuads + 8 * kMaxCluster) * 16;
+  static constexpr int kNewAt = kMailboxAt + 16;  // (tokens) key and value
+  static constexpr int turns_at(int tokens) { return kNewAt + tokens * 2 * kDim * 2; }
+  static constexpr int shared_bytes(int tokens, int rotary_dim) {
+    return turns_at(tokens) + tokens * rotary_dim / 2 * 8;
+  }
+  static constexpr int kPitch = kDim + 4;  // of outputs, in floats
+
+  static_assert(kGranuleBytes % 1024 == 0 || !T::kSwizzled);
+  static_assert(kRows * (kPitch + 2) * 4 <= kQueryAt);
+  static_assert(kKeySlots == 1 || kKeySlots == 2);
+
+  /// Where the weights of 8 queries for a key are; swizzled, so that 8 keys lie in all banks.
+  __device__ static uint32_t weight_offset(int key, int tile) {
+    const int place = kTiles == 1 ? 0 : tile ^ (key / (8 / kTiles) & (kTiles - 1));
+    return static_cast<uint32_t>((key * kTiles + place) * 16);
+  }
+};
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+/// What a block works on: Work, and its share of the new keys.
+struct StepWork : Work {
+  int index;      // of the sequence
+  int n_active;   // blocks of the cluster that have keys
+  int new_begin;  // the new keys in this block's range are new_begin .. key_end - 1
+  int n_new;
+  int own_begin;  // the positions of the tile's own rows
+  int own_end;
+};
+
+/// False if the block has nothing to do. blockIdx: (split, KV head, sequence and tile).
+template <class C>
+__device__ __forceinline__ bool find_step_work(const KernelArgs& args, StepWork& work) {
+  const AttentionParams& p = args.params;
+  const int tile = static_cast<int>(blockIdx.z) % args.m_tiles;
+  work.index = static_cast<int>(blockIdx.z) / args.m_tiles;
+  work.sequence = p.sequences[work.index];
+  work.pair0 = tile * C::kRows;
+  work.n_pairs = min(work.sequence.n_rows * args.group - work.pair0, C::kRows);
+  if (work.n_pairs <= 0) return false;
+  work.own_begin = work.sequence.first + work.pair0 / args.group;
+  work.own_end = work.sequence.first + (work.pair0 + work.n_pairs - 1) / args.group + 1;
+  const int from = p.window > 0 ? max(0, work.own_begin - p.window + 1) / kUnitKeys * kUnitKeys : 0;
+  const int units = (work.own_end - from + kUnitKeys - 1) / kUnitKeys;
+  const int share = max(C::kWarps, (units + args.n_splits - 1) / args.n_splits);
+  const int rank = static_cast<int>(blockIdx.x);
+  work.n_active = (units + share - 1) / share;
+  if (rank >= work.n_active) return false;
+  work.n_parts = 1;
+  work.unit = 0;
+  work.key_begin = from + rank * share * kUnitKeys;
+  work.key_end = min(work.own_end, work.key_begin + share * kUnitKeys);
+  work.new_begin = max(work.key_begin, work.sequence.first);
+  work.n_new = max(0, work.key_end - work.new_begin);
+  return true;
+}
+
+/// Runs of eight quads (32 columns of a row) of the outputs are dealt to the active blocks in turn:
+/// how many this one joins.
+template <class C>
+__device__ __forceinline__ int own_runs(const StepWork& work) {
+  const int runs = (work.n_pairs * C::kQuads + 7) / 8;
+  return (runs - static_cast<int>(blockIdx.x) + work.n_active - 1) / work.n_active;
+}
+/// What the block will be sent.
+template <class C>
+__device__ __forceinline__ uint32_t mailbox_bytes(const StepWork& work) {
+  const int n_quads = work.n_pairs * C::kQuads;
+  const int runs = (n_quads + 7) / 8;
+  int own = own_runs<C>(work) * 8;
+  if ((runs - 1) % work.n_active == static_cast<int>(blockIdx.x)) own -= runs * 8 - n_quads;
+  return static_cast<uint32_t>(work.n_active * (own * 16 + work.n_pairs * 8));
+}
+
+#endif
+
+}  // namespace fimd::cuda::attention_detail
