@@ -72,7 +72,7 @@ inline bool made_for_hopper(const void* kernel) {
 template <class... Params>
 int largest_cluster(void (*kernel)(Params...), int most, int threads, int shared_bytes) {
   const auto* function = reinterpret_cast<const void*>(kernel);
-  if (!made_for_hopper(function)) return 0;
+  if (!made_for_hopper(function) || shared_bytes > device_limits().shared_bytes) return 0;
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(most));
   config.blockDim = dim3(static_cast<unsigned>(threads));
@@ -87,6 +87,29 @@ int largest_cluster(void (*kernel)(Params...), int most, int threads, int shared
     return 0;
   }
   return size < most ? size : most;
+}
+
+/// How many clusters of `cluster` blocks this GPU runs at once. Behind largest_cluster().
+template <class... Params>
+int resident_clusters(void (*kernel)(Params...), int cluster, int threads, int shared_bytes) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = static_cast<unsigned>(cluster);
+  attribute.val.clusterDim.y = 1;
+  attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(cluster));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int n = 0;
+  if (cudaOccupancyMaxActiveClusters(&n, reinterpret_cast<const void*>(kernel), &config) ==
+      cudaSuccess) {
+    return n;
+  }
+  static_cast<void>(cudaGetLastError());
+  return 0;
 }
 
 /// As launch(); every `cluster` neighbouring blocks along x are a thread-block cluster, unless it
