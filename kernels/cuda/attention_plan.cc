@@ -5,6 +5,7 @@
 #include <cassert>
 
 #include "kernels/cuda/attention_step.h"
+#include "kernels/cuda/kv_decode.h"
 
 namespace fimd::cuda {
 
@@ -76,6 +77,10 @@ void attention(const AttentionParams& params, cudaStream_t stream) {
   using namespace attention_detail;
   if (params.n_sequences == 0 || params.max_rows == 0) return;
   KernelArgs args = make_args(params);
+  if (params.kv.coded()) {
+    decode_pages(params, stream);
+    args.params.overlaps_append = false;  // what stands in front is not the append
+  }
   const int pairs = params.max_rows * args.group;
   if (pairs <= 16) {
     launch_decode(args, stream);

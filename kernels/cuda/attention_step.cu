@@ -1,112 +1,13 @@
-// Launches the kernel of a few rows, where the GPU has thread-block clusters.
-#include <algorithm>
-#include <bit>
-
-#include "kernels/cuda/attention_step.cuh"
-#include "kernels/cuda/attention_step.h"
+// The kernel of a few rows, for pages of halves.
+#include "kernels/cuda/attention_step_launch.cuh"
 
 namespace fimd::cuda::attention_detail {
-namespace {
-
-/// The most keys that a row sees.
-int keys_of(const AttentionParams& p) {
-  const int keys = std::max(p.max_keys, 1);
-  return p.window > 0 ? std::min(keys, p.window + p.max_rows + kUnitKeys) : keys;
-}
-
-template <class C>
-int units_of(const KernelArgs& args) {
-  const AttentionParams& p = args.params;
-  const int tiles = (p.max_rows * args.group + C::kRows - 1) / C::kRows;
-  return p.n_sequences * tiles * p.kv.n_kv_heads;
-}
-
-/// How many blocks share the keys of a unit, if there are so many on each multiprocessor: each has
-/// a round of keys at least.
-template <class C>
-int split(const KernelArgs& args, int blocks_per_processor) {
-  const int blocks = blocks_per_processor * device_limits().processors;
-  const int most = std::min(
-      {blocks / units_of<C>(args), (keys_of(args.params) + C::kKeys - 1) / C::kKeys, kMaxCluster});
-  return static_cast<int>(std::bit_floor(static_cast<unsigned>(std::max(most, 1))));
-}
-
-/// False if this GPU has no clusters, or too little shared memory.
-template <class C>
-bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
-  const AttentionParams& p = args.base.params;
-  const int shared_bytes = C::shared_bytes(p.max_rows, args.rope.rotary_dim);
-  const int largest = largest_cluster(step_kernel<C>, kMaxCluster, C::kThreads, shared_bytes);
-  if (largest < 1) return false;
-  const int units = units_of<C>(args.base);
-  while (splits > largest) splits /= 2;
-  // Clusters that wait for others to end cost more than larger shares.
-  while (splits > 1 &&
-         resident_clusters(step_kernel<C>, splits, C::kThreads, shared_bytes) < units) {
-    splits /= 2;
-  }
-  args.turns_at = C::turns_at(p.max_rows);
-  args.base.tile_rows = C::kRows;
-  args.base.m_tiles = units / (p.n_sequences * p.kv.n_kv_heads);
-  args.base.n_splits = splits;
-  const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(p.kv.n_kv_heads),
-                  static_cast<unsigned>(p.n_sequences * args.base.m_tiles));
-  launch_clusters(step_kernel<C>, static_cast<unsigned>(splits), grid, C::kThreads,
-                  static_cast<size_t>(shared_bytes), stream, args);
-  return true;
-}
-
-/// Blocks of few warps where one round of theirs is enough for all keys and they leave room for the
-/// blocks of the products around; and where two of them fill the multiprocessors and still have
-/// several rounds, for they wait for each other less than the warps of one. Else blocks of more.
-template <class FewWarps, class MoreWarps>
-bool launch_warps(StepArgs& args, cudaStream_t stream) {
-  constexpr bool kLeaveRoom = FewWarps::shared_bytes(1, FewWarps::kDim) <= 64 * 1024;
-  const int keys = keys_of(args.base.params);
-  const int few = split<FewWarps>(args.base, 1);
-  if (kLeaveRoom && keys <= few * FewWarps::kKeys) {
-    return launch_config<FewWarps>(args, few, stream);
-  }
-  const int twice = split<FewWarps>(args.base, 2);
-  const int more = split<MoreWarps>(args.base, 1);
-  if (twice > more && keys > 2 * more * MoreWarps::kKeys) {
-    return launch_config<FewWarps>(args, twice, stream);
-  }
-  // Some GPUs have clusters, but less shared memory than more warps need.
-  return launch_config<MoreWarps>(args, more, stream) || launch_config<FewWarps>(args, few, stream);
-}
-
-/// Tiles of 8 or 16 rows of a KV head. kFew, kMore: warps of a block.
-template <int kDim, int kFew, int kMore, int kMore16 = kMore>
-bool launch_rows(StepArgs& args, cudaStream_t stream) {
-  constexpr int kKeySlots = kDim <= 80 ? 2 : 1;
-  using Few8 = StepConfig<kDim, 1, kFew, kKeySlots>;
-  using Few16 = StepConfig<kDim, 2, kFew, kKeySlots>;
-  using More8 = StepConfig<kDim, 1, kMore, 1>;
-  using More16 = StepConfig<kDim, 2, kMore16, 1>;
-  const int pairs = args.base.params.max_rows * args.base.group;
-  if (pairs <= Few8::kRows) return launch_warps<Few8, More8>(args, stream);
-  return launch_warps<Few16, More16>(args, stream);
-}
-
-}  // namespace
 
 bool launch_step(const KernelArgs& base, const float* qkv, const RopeParams& rope, float q_scale,
                  cudaStream_t stream) {
   StepArgs args = {base, qkv, rope, q_scale, 0};
-  switch (args.base.params.kv.head_dim) {
-    case 64:
-      return launch_rows<64, 4, 8>(args, stream);
-    case 80:
-      return launch_rows<80, 4, 8>(args, stream);
-    case 96:
-      return launch_rows<96, 4, 8>(args, stream);
-    case 128:
-      return launch_rows<128, 4, 8>(args, stream);
-    case 256:
-      return launch_rows<256, 4, 8, 4>(args, stream);
-  }
-  return false;
+  return base.params.kv.coded() ? launch_coded_step(args, stream)
+                                : launch_step_for<false>(args, stream);
 }
 
 }  // namespace fimd::cuda::attention_detail

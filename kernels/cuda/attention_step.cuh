@@ -20,6 +20,7 @@
 
 #include "kernels/cuda/attention_step_heads.cuh"
 #include "kernels/cuda/attention_step_join.cuh"
+#include "kernels/cuda/attention_step_ring.cuh"
 #include "kernels/cuda/launch.h"
 
 namespace fimd::cuda::attention_detail {

@@ -1,7 +1,8 @@
-// The beginning of a block of the kernel of a few rows: heads are rotated, keys and values copied.
+// The beginning of a block of the kernel of a few rows: heads are rotated.
 #pragma once
 
 #include "kernels/cuda/attention_step_work.cuh"
+#include "kernels/cuda/kv_codes.cuh"
 #include "kernels/cuda/rope.cuh"
 
 namespace fimd::cuda::attention_detail {
@@ -108,18 +109,25 @@ class StepHeads {
     const int position = work_.sequence.first + token_[b];
     const int i = position - work_.new_begin;
     const int page = __shfl_sync(kAllLanes, new_page_, i);
-    const int64_t at =
-        (((static_cast<int64_t>(page) * kv.n_kv_heads + blockIdx.y) << args_.base.page_shift) +
-         (position & (kv.page_tokens - 1))) *
-        C::kDim;
-    __half* stored = (is_v ? kv.v : kv.k) + at;
+    const int64_t part = static_cast<int64_t>(page) * kv.n_kv_heads + blockIdx.y;
+    const int slot = position & (kv.page_tokens - 1);
     __half* kept =
         reinterpret_cast<__half*>(shared_ + C::kNewAt) + (2 * i + (is_v ? 1 : 0)) * C::kDim;
     const bool own = position >= work_.own_begin;  // others are another tile's to store
-    pairs_.store(turn_[b], !is_v, 1.0F, C::kDim, x, y, [&](int element, __half value) {
-      kept[element] = value;
-      if (own) stored[element] = value;
-    });
+    if constexpr (C::kCoded) {
+      pairs_.store(turn_[b], !is_v, 1.0F, C::kDim, x, y,
+                   [&](int element, __half value) { kept[element] = value; });
+      encode_row(
+          kept, C::kDim,
+          code_row(is_v ? kv.v_codes : kv.k_codes, part, args_.base.page_shift, slot, C::kDim),
+          own);
+    } else {
+      __half* stored = (is_v ? kv.v : kv.k) + ((part << args_.base.page_shift) + slot) * C::kDim;
+      pairs_.store(turn_[b], !is_v, 1.0F, C::kDim, x, y, [&](int element, __half value) {
+        kept[element] = value;
+        if (own) stored[element] = value;
+      });
+    }
   }
 
   const StepArgs& args_;
@@ -135,127 +143,6 @@ class StepHeads {
   int token_[kBatch];  // counted in the sequence
   const float* from_[kBatch];
   float2 turn_[kBatch][kPairs];
-};
-
-/// A warp's ring of granules, each the keys or the values of one of its units. All slots are filled
-/// at first; the keys' slot again when its warp has read it (refill_keys() of unit j), the values'
-/// when all warps have read those before (refill_values() of unit j frees those of unit j - 1).
-template <class C>
-class StepRing {
- public:
-  using T = typename C::T;
-
-  __device__ __forceinline__ StepRing(const StepArgs& args, const StepWork& work, char* shared)
-      : kv_(args.base.params.kv),
-        pages_(args.base.params.pages + work.sequence.page_begin),
-        page_shift_(args.base.page_shift),
-        begin_(work.key_begin + static_cast<int>(threadIdx.x) / 32 * kUnitKeys),
-        end_(work.key_end),
-        first_new_(work.sequence.first),
-        new_begin_(work.new_begin),
-        shared_(shared + static_cast<int>(threadIdx.x) / 32 * C::kRingBytes),
-        new_rows_(reinterpret_cast<const __half*>(shared + C::kNewAt)) {
-#pragma unroll 1
-    for (int j = 0; j < 2; ++j) {
-      if (j < C::kKeySlots) copy(j, false);
-      copy(j, true);
-    }
-  }
-
-  /// The first key of the j-th unit; there is none if that is not below the end.
-  __device__ __forceinline__ int key(int j) const { return begin_ + j * C::kKeys; }
-  __device__ __forceinline__ bool has(int j) const { return key(j) < end_; }
-  static __device__ __forceinline__ uint32_t keys_at(int j) {
-    return static_cast<uint32_t>(j % C::kKeySlots * C::kGranuleBytes);
-  }
-  static __device__ __forceinline__ uint32_t values_at(int j) {
-    return static_cast<uint32_t>((C::kKeySlots + j % 2) * C::kGranuleBytes);
-  }
-
-  __device__ __forceinline__ void refill_keys(int j) { copy(j + C::kKeySlots, false); }
-  __device__ __forceinline__ void refill_values(int j) {
-    if (j > 0) {
-      copy(j + 1, true);
-    } else {
-      copy_commit();  // an empty group: they are counted
-    }
-  }
-
-  // Each waits for its unit's granule, and puts the new tokens' where the copy left zeros. Groups
-  // of copies in their order, with one slot for keys: K0 V0 V1, K1 -, K2 V2, K3 V3, ...; with two:
-  // K0 V0 K1 V1, K2 -, K3 V2, K4 V3, ...
-  __device__ __forceinline__ void wait_keys(int j) {
-    if constexpr (C::kKeySlots == 2) {
-      copy_wait<3>();
-    } else if (j == 0) {
-      copy_wait<2>();
-    } else {
-      copy_wait<1>();
-    }
-    insert_new(j, keys_at(j), new_rows_);
-  }
-  __device__ __forceinline__ void wait_values(int j) {
-    if (j < C::kKeySlots) {
-      copy_wait<C::kKeySlots + 1>();
-    } else {
-      copy_wait<1>();
-    }
-    insert_new(j, values_at(j), new_rows_ + C::kDim);
-  }
-
- private:
-  __device__ __forceinline__ void insert_new(int j, uint32_t at, const __half* rows) {
-    __syncwarp();
-    const int unit_end = min(key(j) + kUnitKeys, end_);
-    if (unit_end <= first_new_) return;
-    char* granule = shared_ + at;
-    const int first = max(key(j), first_new_);
-    for (int i = static_cast<int>(threadIdx.x) % 32; i < (unit_end - first) * T::kChunks; i += 32) {
-      const int position = first + i / T::kChunks;
-      const int chunk = i % T::kChunks;
-      *reinterpret_cast<uint4*>(granule + T::offset(position - key(j), chunk)) =
-          *reinterpret_cast<const uint4*>(rows + (position - new_begin_) * 2 * C::kDim + chunk * 8);
-    }
-    __syncwarp();
-  }
-
-  __device__ __forceinline__ void copy(int j, bool values) {
-    if (has(j)) {
-      const int position = key(j);
-      const int lane = static_cast<int>(threadIdx.x) % 32;
-      int& window = values ? value_pages_ : key_pages_;
-      if (j % 32 == 0) window = pages_[min(key(j + lane), end_ - 1) >> page_shift_];
-      const int page = __shfl_sync(kAllLanes, window, j % 32);
-      const int64_t token =
-          ((static_cast<int64_t>(page) * kv_.n_kv_heads + blockIdx.y) << page_shift_) +
-          (position & ((1 << page_shift_) - 1));
-      const __half* from = (values ? kv_.v : kv_.k) + token * C::kDim;
-      const uint32_t to = shared_address(shared_) + (values ? values_at(j) : keys_at(j));
-      const int n_old = first_new_ - position;
-      constexpr int kChunks = kUnitKeys * T::kChunks;
-      static_assert(kChunks % 32 == 0);
-#pragma unroll
-      for (int i = 0; i < kChunks / 32; ++i) {
-        const int index = lane + i * 32;
-        const int row = index / T::kChunks;
-        copy_async(to + T::offset(row, index % T::kChunks), from + index * 8, row < n_old);
-      }
-    }
-    copy_commit();
-  }
-
-  const KvPages& kv_;
-  const int32_t* pages_;
-  int page_shift_;
-  int begin_;
-  int end_;
-  int first_new_;
-  int new_begin_;
-  char* shared_;
-  const __half* new_rows_;
-  // Lane i: the page of unit 32 (j / 32) + i.
-  int key_pages_ = 0;
-  int value_pages_ = 0;
 };
 
 #endif

@@ -16,14 +16,16 @@ struct StepArgs {
   int turns_at = 0;  // in shared memory
 };
 
-/// kTiles of 8 queries; rings of kKeySlots granules for keys and two for values.
-template <int kDim_, int kTiles_, int kWarps_, int kKeySlots_>
+/// kTiles of 8 queries; rings of kKeySlots granules for keys and two for values; pages of codes or
+/// of halves.
+template <int kDim_, int kTiles_, int kWarps_, int kKeySlots_, bool kCoded_>
 struct StepConfig {
   using T = Tile<kDim_>;
   static constexpr int kDim = kDim_;
   static constexpr int kTiles = kTiles_;
   static constexpr int kWarps = kWarps_;
   static constexpr int kKeySlots = kKeySlots_;
+  static constexpr bool kCoded = kCoded_;
 
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kRows = 8 * kTiles;
@@ -37,12 +39,14 @@ struct StepConfig {
   static constexpr int kRingBytes = (kKeySlots + 2) * kGranuleBytes;
 
   // Shared memory. At the end the outputs lie over the rings.
+  static constexpr int kQueryBytes = kRows * T::kRowBytes;
+  static constexpr int kValueBytes = (kRows * kQuads + 8 * kMaxCluster) * 16;
   static constexpr int kQueryAt = kWarps * kRingBytes;
-  static constexpr int kWeightsAt = kQueryAt + kRows * T::kRowBytes;    // (2, kKeys, kRows) halves
+  static constexpr int kValuesAt = kQueryAt + kQueryBytes;
+  static constexpr int kWeightsAt = kValuesAt + kValueBytes;            // (2, kKeys, kRows) halves
   static constexpr int kMaximaAt = kWeightsAt + 2 * kKeys * kRows * 2;  // (2, kWarps, kRows)
   static constexpr int kStatesAt = kMaximaAt + 2 * kWarps * kRows * 4;  // (blocks, kRows)
-  static constexpr int kValuesAt = kStatesAt + kMaxCluster * kRows * 8;
-  static constexpr int kMailboxAt = kValuesAt + (kRows * kQuads + 8 * kMaxCluster) * 16;
+  static constexpr int kMailboxAt = kStatesAt + kMaxCluster * kRows * 8;
   static constexpr int kNewAt = kMailboxAt + 16;  // (tokens) key and value
   static constexpr int turns_at(int tokens) { return kNewAt + tokens * 2 * kDim * 2; }
   static constexpr int shared_bytes(int tokens, int rotary_dim) {
@@ -52,7 +56,7 @@ struct StepConfig {
 
   static_assert(kGranuleBytes % 1024 == 0 || !T::kSwizzled);
   static_assert(kRows * (kPitch + 2) * 4 <= kQueryAt);
-  static_assert(kKeySlots == 1 || kKeySlots == 2);
+  static_assert(kKeySlots == 1 || (kKeySlots == 2 && !kCoded));
 
   /// Where the weights of 8 queries for a key are; swizzled, so that 8 keys lie in all banks.
   __device__ static uint32_t weight_offset(int key, int tile) {

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/cuda/kv_row.h"
 #include "kernels/formats/dtype.h"
 
 namespace fimd::cuda {
@@ -141,16 +142,29 @@ void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
 void gather_rows(const float* x, const int32_t* rows, int n, int64_t cols, float* y,
                  cudaStream_t stream);
 
-// --- attention (rope.cu, attention_decode.cu, attention_prefill.cu, attention_step.cu)
-// ------------
+// --- attention (rope.cu, attention_*.cu, kv_decode.cu) -------------------------------------------
 
 /// One layer's KV pages, half precision: k and v are (n_pages, n_kv_heads, page_tokens, head_dim).
+/// Or, where k_codes and v_codes are set, 8-bit codes (kv_codes.cuh), (n_pages, n_kv_heads,
+/// page_tokens * kv_row_bytes(head_dim)); k and v are then room of the shape above, which layers
+/// may share: attention() decodes pages into it.
 struct KvPages {
   __half* k = nullptr;
   __half* v = nullptr;
   int page_tokens = 32;
   int n_kv_heads = 0;
   int head_dim = 0;  // 64, 80, 96, 128 or 256
+  uint8_t* k_codes = nullptr;
+  uint8_t* v_codes = nullptr;
+
+  bool coded() const { return k_codes != nullptr; }
+  /// Where the tokens are kept, and how many bytes of keys (or values) a page has.
+  void* stored_k() const { return coded() ? static_cast<void*>(k_codes) : k; }
+  void* stored_v() const { return coded() ? static_cast<void*>(v_codes) : v; }
+  int64_t page_bytes() const {
+    const int row_bytes = coded() ? kv_row_bytes(head_dim) : 2 * head_dim;
+    return int64_t{n_kv_heads} * page_tokens * row_bytes;
+  }
 };
 
 /// One sequence of the pass; an array of these is on the device, and an equal one on the host where

@@ -1,7 +1,9 @@
 // Rotary embedding, per-head norm and the append to the KV pages, in one pass over q, k and v.
 #include <algorithm>
+#include <bit>
 #include <cassert>
 
+#include "kernels/cuda/kv_codes.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/rope.cuh"
@@ -21,6 +23,7 @@ struct RopeArgs {
   int n_sequences;
   const int32_t* pages;
   __half* q_out;
+  int page_shift;
 };
 
 /// The sequence of `row`, or -1; the whole warp looks.
@@ -39,7 +42,7 @@ __device__ int find_sequence(const Sequence* sequences, int n_sequences, int row
 }
 
 /// Block (row, part of the heads); a warp does one head at a time.
-template <int kPairs>
+template <int kPairs, bool kCoded>
 __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs args) {
   // In this order: the attention that follows may then read sequences, pages and older keys, whose
   // writers have finished, before it waits for this kernel.
@@ -81,17 +84,28 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
       pairs.load_weight(norm, head_dim, weight);
       pairs.normalize(weight, args.rope.norm_eps, head_dim, x, y);
     }
-    __half* to;
     if (is_q) {
-      to = args.q_out + (static_cast<int64_t>(row) * args.n_heads + head) * head_dim;
-    } else {
-      const int kv_head = head - args.n_heads - (is_v ? kv.n_kv_heads : 0);
-      const int64_t token =
-          (static_cast<int64_t>(page) * kv.n_kv_heads + kv_head) * kv.page_tokens + slot;
-      to = (is_v ? kv.v : kv.k) + token * head_dim;
+      __half* to = args.q_out + (static_cast<int64_t>(row) * args.n_heads + head) * head_dim;
+      pairs.store(turn, true, args.q_scale, head_dim, x, y,
+                  [&](int element, __half value) { to[element] = value; });
+      continue;
     }
-    pairs.store(turn, !is_v, is_q ? args.q_scale : 1.0F, head_dim, x, y,
-                [&](int element, __half value) { to[element] = value; });
+    const int kv_head = head - args.n_heads - (is_v ? kv.n_kv_heads : 0);
+    const int64_t part = static_cast<int64_t>(page) * kv.n_kv_heads + kv_head;
+    if constexpr (kCoded) {
+      __shared__ __align__(16) __half rows[kWarps][64 * kPairs];
+      __half* kept = rows[threadIdx.x / 32];
+      __syncwarp();  // the head before has been read
+      pairs.store(turn, !is_v, 1.0F, head_dim, x, y,
+                  [&](int element, __half value) { kept[element] = value; });
+      encode_row(kept, head_dim,
+                 code_row(is_v ? kv.v_codes : kv.k_codes, part, args.page_shift, slot, head_dim),
+                 true);
+    } else {
+      __half* to = (is_v ? kv.v : kv.k) + (part * kv.page_tokens + slot) * head_dim;
+      pairs.store(turn, !is_v, 1.0F, head_dim, x, y,
+                  [&](int element, __half value) { to[element] = value; });
+    }
   }
 }
 
@@ -109,22 +123,27 @@ void rope_append(const float* qkv, int n_rows, int n_heads, const RopeParams& ro
                  const KvPages& kv, const Sequence* sequences, int n_sequences,
                  const int32_t* pages, __half* q_out, cudaStream_t stream) {
   assert(kv.head_dim % 2 == 0 && kv.head_dim <= 256 && rope.rotary_dim <= kv.head_dim);
-  const RopeArgs args = {qkv, n_heads, rope, q_scale, kv, sequences, n_sequences, pages, q_out};
+  assert(!kv.coded() || (kv.head_dim % 16 == 0 && kv.page_tokens % 16 == 0));
+  const int page_shift = std::countr_zero(static_cast<unsigned>(kv.page_tokens));
+  const RopeArgs args = {qkv,       n_heads,     rope,  q_scale, kv,
+                         sequences, n_sequences, pages, q_out,   page_shift};
   // Few rows: a warp for each head. Many: the sines of a row are shared by its heads.
   const int heads = n_heads + 2 * kv.n_kv_heads;
   const int parts = std::clamp(512 / std::max(n_rows, 1), 1, (heads + kWarps - 1) / kWarps);
   const dim3 grid(static_cast<unsigned>(n_rows), static_cast<unsigned>(parts));
-  auto* kernel = kv.head_dim <= 64    ? rope_append_kernel<1>
-                 : kv.head_dim <= 128 ? rope_append_kernel<2>
-                                      : rope_append_kernel<4>;
+  auto* kernel = kv.coded()           ? rope_append_kernel<4, true>
+                 : kv.head_dim <= 64  ? rope_append_kernel<1, false>
+                 : kv.head_dim <= 128 ? rope_append_kernel<2, false>
+                                      : rope_append_kernel<4, false>;
   launch(kernel, grid, 32 * kWarps, 0, stream, args);
 }
 
 void copy_page(const KvPages& kv, int32_t from, int32_t to, cudaStream_t stream) {
-  const int n = kv.n_kv_heads * kv.page_tokens * kv.head_dim / 8;
+  const auto n = static_cast<int>(kv.page_bytes() / 16);
   const int blocks = std::clamp(n / 256, 1, 64);
-  launch(copy_page_kernel, blocks, 256, 0, stream, reinterpret_cast<uint4*>(kv.k), from, to, n);
-  launch(copy_page_kernel, blocks, 256, 0, stream, reinterpret_cast<uint4*>(kv.v), from, to, n);
+  for (void* data : {kv.stored_k(), kv.stored_v()}) {
+    launch(copy_page_kernel, blocks, 256, 0, stream, static_cast<uint4*>(data), from, to, n);
+  }
 }
 
 }  // namespace fimd::cuda

@@ -23,17 +23,17 @@ struct Case {
   int n_sequences, n_rows, n_keys;  // rows and keys of each; the rows are the last of the keys
 };
 constexpr Case kCases[] = {
-    {"7B decode", 28, 4, 128, 1, 1, 1024},           {"7B decode", 28, 4, 128, 1, 1, 4096},
-    {"7B decode", 28, 4, 128, 1, 1, 16384},          {"7B keystroke", 28, 4, 128, 1, 8, 1024},
-    {"7B keystroke", 28, 4, 128, 1, 8, 4096},        {"7B 8 editors", 28, 4, 128, 8, 1, 1024},
-    {"7B 8 editors", 28, 4, 128, 8, 1, 4096},        {"7B edit", 28, 4, 128, 1, 32, 4096},
-    {"7B prefill", 28, 4, 128, 1, 4096, 4096},       {"7B chunk", 28, 4, 128, 1, 512, 4096},
-    {"1.5B decode", 12, 2, 128, 1, 1, 1024},         {"1.5B decode", 12, 2, 128, 1, 1, 4096},
-    {"27B decode", 24, 4, 256, 1, 1, 1024},          {"27B decode", 24, 4, 256, 1, 1, 4096},
-    {"27B keystroke", 24, 4, 256, 1, 8, 1024},       {"27B keystroke", 24, 4, 256, 1, 8, 4096},
-    {"32B decode", 40, 8, 128, 1, 1, 4096},          {"0.5B decode", 14, 2, 64, 1, 1, 1024},
-    {"0.5B prefill", 14, 2, 64, 1, 4096, 4096},      {"head 256 decode", 16, 2, 256, 1, 1, 4096},
-    {"head 256 prefill", 16, 2, 256, 1, 4096, 4096},
+    {"7B decode", 28, 4, 128, 1, 1, 1024},       {"7B decode", 28, 4, 128, 1, 1, 4096},
+    {"7B decode", 28, 4, 128, 1, 1, 16384},      {"7B keystroke", 28, 4, 128, 1, 8, 1024},
+    {"7B keystroke", 28, 4, 128, 1, 8, 4096},    {"7B 8 editors", 28, 4, 128, 8, 1, 1024},
+    {"7B 8 editors", 28, 4, 128, 8, 1, 4096},    {"7B edit", 28, 4, 128, 1, 32, 4096},
+    {"7B prefill", 28, 4, 128, 1, 4096, 4096},   {"7B chunk", 28, 4, 128, 1, 512, 4096},
+    {"1.5B decode", 12, 2, 128, 1, 1, 1024},     {"1.5B decode", 12, 2, 128, 1, 1, 4096},
+    {"27B decode", 24, 4, 256, 1, 1, 1024},      {"27B decode", 24, 4, 256, 1, 1, 4096},
+    {"27B keystroke", 24, 4, 256, 1, 8, 1024},   {"27B keystroke", 24, 4, 256, 1, 8, 4096},
+    {"27B 8 editors", 24, 4, 256, 8, 1, 4096},   {"32B decode", 40, 8, 128, 1, 1, 4096},
+    {"0.5B decode", 14, 2, 64, 1, 1, 1024},      {"0.5B prefill", 14, 2, 64, 1, 4096, 4096},
+    {"head 256 decode", 16, 2, 256, 1, 1, 4096}, {"head 256 prefill", 16, 2, 256, 1, 4096, 4096},
 };
 
 template <class T>
@@ -49,7 +49,7 @@ void attention_case(GpuBench& bench, const Case& c) {
   const std::string shape = std::string(c.name) + " rows=" + std::to_string(c.n_rows) +
                             " keys=" + std::to_string(c.n_keys);
   if (!bench.wants("attention", shape) && !bench.wants("rope_append", shape) &&
-      !bench.wants("rope_attention", shape)) {
+      !bench.wants("rope_attention", shape) && !bench.wants("rope_attention 8-bit", shape)) {
     return;
   }
   const int n_pages = (c.n_keys + kPageTokens - 1) / kPageTokens;
@@ -68,6 +68,7 @@ void attention_case(GpuBench& bench, const Case& c) {
   }
   std::vector<float> inv_freq(static_cast<size_t>(c.head_dim / 2), 0.01F);
   auto* kv = static_cast<uint8_t*>(bench.random_bytes(2 * kv_bytes * static_cast<size_t>(copies)));
+  auto* decoded = static_cast<__half*>(bench.random_bytes(2 * kv_bytes));
   auto* qkv = static_cast<float*>(
       bench.random_bytes(static_cast<size_t>(n) *
                          static_cast<size_t>((c.n_heads + 2 * c.n_kv_heads) * c.head_dim) * 4));
@@ -86,6 +87,15 @@ void attention_case(GpuBench& bench, const Case& c) {
     uint8_t* at = kv + static_cast<size_t>(i % copies) * 2 * kv_bytes;
     return KvPages{reinterpret_cast<__half*>(at), reinterpret_cast<__half*>(at + kv_bytes),
                    kPageTokens, c.n_kv_heads, c.head_dim};
+  };
+  // Codes take a little more than half of a layer; the rest is room for any pages, decoded.
+  const auto coded_layer = [&](int i) {
+    KvPages pages = layer(i);
+    pages.k_codes = reinterpret_cast<uint8_t*>(pages.k);
+    pages.v_codes = reinterpret_cast<uint8_t*>(pages.v);
+    pages.k = decoded;
+    pages.v = decoded + kv_bytes / 2;
+    return pages;
   };
   const auto params_of = [&](int i) {
     AttentionParams p;
@@ -109,6 +119,11 @@ void attention_case(GpuBench& bench, const Case& c) {
   const auto both = [&](int i, cudaStream_t stream) {
     cuda::rope_attention(qkv, rope, 0.1F, q_out, params_of(i), stream);
   };
+  const auto coded = [&](int i, cudaStream_t stream) {
+    AttentionParams p = params_of(i);
+    p.kv = coded_layer(i);
+    cuda::rope_attention(qkv, rope, 0.1F, q_out, p, stream);
+  };
   const auto append = [&](int i, cudaStream_t stream) {
     cuda::rope_append(qkv, n, c.n_heads, rope, 0.1F, layer(i), device_sequences, c.n_sequences,
                       device_pages, q_out, stream);
@@ -127,6 +142,11 @@ void attention_case(GpuBench& bench, const Case& c) {
   }
   if (c.n_rows <= 32 && bench.wants("rope_attention", shape)) {
     bench.time("rope_attention", shape, attention_bytes, both,
+               4.0 * pairs * c.n_heads * c.head_dim);
+  }
+  if (bench.wants("rope_attention 8-bit", shape)) {
+    const double part = cuda::kv_row_bytes(c.head_dim) / (2.0 * c.head_dim);
+    bench.time("rope_attention 8-bit", shape, attention_bytes * part, coded,
                4.0 * pairs * c.n_heads * c.head_dim);
   }
   bench.release();

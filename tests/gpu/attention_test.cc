@@ -123,6 +123,26 @@ TEST_CASE("attention of long prefixes") {
   }
 }
 
+TEST_CASE("attention of pages of codes is that of what the codes say") {
+  for (const int dim : {64, 80, 96, 128, 256}) {
+    for (const int rows : {1, 9, 100}) {
+      for (const int window : {0, 150}) {
+        AttentionShape shape;
+        shape.coded = true;
+        shape.head_dim = dim;
+        shape.n_kv_heads = 2;
+        shape.group = 3;
+        shape.page_tokens = window > 0 ? 16 : 64;
+        shape.window = window;
+        shape.spans = {{rows, 700}, {0, 90}, {1, 0}, {rows, 37}};
+        INFO(name(shape) << ", " << rows << " rows");
+        Run run(shape, 40U + static_cast<unsigned>(rows));
+        run.check(run.result(), 12);
+      }
+    }
+  }
+}
+
 TEST_CASE("attention of many editors at once, one without a row") {
   AttentionShape shape;
   shape.n_kv_heads = 4;

@@ -26,7 +26,32 @@ struct AttentionShape {
   int page_tokens = 32;
   int window = 0;
   std::vector<Span> spans;  // one for each sequence
+  bool coded = false;       // pages of 8-bit codes
 };
+
+/// A row of a head as codes and scales (kernels/cuda/kv_codes.cuh), and back.
+inline void encode_row(const __half* row, int dim, uint8_t* codes, __half* scales) {
+  const int block = cuda::kv_code_block(dim);
+  for (int begin = 0; begin < dim; begin += block) {
+    float most = 0;
+    for (int i = begin; i < begin + block; ++i) {
+      most = std::max(most, std::abs(__half2float(row[i])));
+    }
+    const __half scale = __float2half_ru(std::min(most / 127.0F, 515.5F));
+    const float inverse = __half2float(scale) > 0 ? 1.0F / __half2float(scale) : 0.0F;
+    scales[begin / block] = scale;
+    for (int i = begin; i < begin + block; ++i) {
+      const float code = std::clamp(std::rint(__half2float(row[i]) * inverse), -127.0F, 127.0F);
+      codes[i] = static_cast<uint8_t>(static_cast<int>(code) + 128);
+    }
+  }
+}
+inline void decode_row(const uint8_t* codes, const __half* scales, int dim, __half* row) {
+  for (int i = 0; i < dim; ++i) {
+    const float scale = __half2float(scales[i / cuda::kv_code_block(dim)]);
+    row[i] = __float2half(static_cast<float>(codes[i] - 128) * scale);
+  }
+}
 
 inline std::vector<__half> random_halves(size_t n, unsigned seed, float scale = 1.0F) {
   std::vector<__half> halves(n);
@@ -55,15 +80,31 @@ class PagedKv {
     k = random_halves(elements, seed + 1);
     v = random_halves(elements, seed + 2);
     poison_unused(used);
-    device_k = to_device(k);
-    device_v = to_device(v);
+    if (shape.coded) {
+      k_codes = encode(k);
+      v_codes = encode(v);
+      k = decode(k_codes);
+      v = decode(v_codes);
+      device_k_codes = to_device(k_codes);
+      device_v_codes = to_device(v_codes);
+      device_k = poisoned<__half>(k.size());
+      device_v = poisoned<__half>(v.size());
+    } else {
+      device_k = to_device(k);
+      device_v = to_device(v);
+    }
     device_pages = to_device(pages, 1);
     device_sequences = to_device(sequences);
   }
 
   cuda::KvPages device() const {
-    return {device_k.as<__half>(), device_v.as<__half>(), shape_.page_tokens, shape_.n_kv_heads,
-            shape_.head_dim};
+    return {device_k.as<__half>(),
+            device_v.as<__half>(),
+            shape_.page_tokens,
+            shape_.n_kv_heads,
+            shape_.head_dim,
+            shape_.coded ? device_k_codes.as<uint8_t>() : nullptr,
+            shape_.coded ? device_v_codes.as<uint8_t>() : nullptr};
   }
 
   /// Of a whole pass, but for q, outputs and workspace.
@@ -99,10 +140,58 @@ class PagedKv {
     return stale;
   }
   void upload(const Contents& contents) const {
+    if (shape_.coded) {
+      const std::vector<uint8_t> stale_k = encode(contents.k);
+      const std::vector<uint8_t> stale_v = encode(contents.v);
+      REQUIRE(cudaMemcpy(device_k_codes.data(), stale_k.data(), stale_k.size(),
+                         cudaMemcpyHostToDevice) == cudaSuccess);
+      REQUIRE(cudaMemcpy(device_v_codes.data(), stale_v.data(), stale_v.size(),
+                         cudaMemcpyHostToDevice) == cudaSuccess);
+      REQUIRE(cudaMemset(device_k.data(), 0xFF, device_k.bytes()) == cudaSuccess);
+      REQUIRE(cudaMemset(device_v.data(), 0xFF, device_v.bytes()) == cudaSuccess);
+      return;
+    }
     REQUIRE(cudaMemcpy(device_k.data(), contents.k.data(), contents.k.size() * sizeof(__half),
                        cudaMemcpyHostToDevice) == cudaSuccess);
     REQUIRE(cudaMemcpy(device_v.data(), contents.v.data(), contents.v.size() * sizeof(__half),
                        cudaMemcpyHostToDevice) == cudaSuccess);
+  }
+
+  /// What the pages hold on the GPU, keys before values.
+  std::vector<uint8_t> stored() const {
+    const DeviceBuffer& keys = shape_.coded ? device_k_codes : device_k;
+    const DeviceBuffer& values = shape_.coded ? device_v_codes : device_v;
+    std::vector<uint8_t> all = to_host<uint8_t>(keys, keys.bytes());
+    const std::vector<uint8_t> rest = to_host<uint8_t>(values, values.bytes());
+    all.insert(all.end(), rest.begin(), rest.end());
+    return all;
+  }
+
+  /// Pages of halves as pages of codes; rows that are not numbers get scales that are none.
+  std::vector<uint8_t> encode(const std::vector<__half>& halves) const {
+    std::vector<uint8_t> codes(halves.size() / static_cast<size_t>(shape_.head_dim) *
+                               static_cast<size_t>(cuda::kv_row_bytes(shape_.head_dim)));
+    for_rows(halves.size(), [&](size_t half, size_t code, size_t scale) {
+      auto* scales = reinterpret_cast<__half*>(codes.data() + scale);
+      if (std::isnan(__half2float(halves[half]))) {
+        const int dim = shape_.head_dim;
+        std::fill_n(codes.data() + code, dim, uint8_t{0xFF});
+        std::fill_n(scales, dim / cuda::kv_code_block(dim), __float2half(NAN));
+      } else {
+        encode_row(halves.data() + half, shape_.head_dim, codes.data() + code, scales);
+      }
+    });
+    return codes;
+  }
+  std::vector<__half> decode(const std::vector<uint8_t>& codes) const {
+    std::vector<__half> halves(codes.size() /
+                               static_cast<size_t>(cuda::kv_row_bytes(shape_.head_dim)) *
+                               static_cast<size_t>(shape_.head_dim));
+    for_rows(halves.size(), [&](size_t half, size_t code, size_t scale) {
+      decode_row(codes.data() + code, reinterpret_cast<const __half*>(codes.data() + scale),
+                 shape_.head_dim, halves.data() + half);
+    });
+    return halves;
   }
 
   /// Where position `position` of sequence `s` begins, for one KV head.
@@ -154,12 +243,29 @@ class PagedKv {
   std::vector<int32_t> pages;
   std::vector<__half> k;  // (n_pages, n_kv_heads, page_tokens, head_dim)
   std::vector<__half> v;
+  std::vector<uint8_t> k_codes, v_codes;
   int n_rows = 0;
   int max_rows = 0;
   int max_keys = 0;
   cuda::DeviceBuffer device_k, device_v, device_pages, device_sequences;
+  cuda::DeviceBuffer device_k_codes, device_v_codes;
 
  private:
+  using DeviceBuffer = cuda::DeviceBuffer;
+
+  /// row(half, code, scale): where each row begins in pages of halves and of codes.
+  template <class Row>
+  void for_rows(size_t n_halves, const Row& row) const {
+    const auto dim = static_cast<size_t>(shape_.head_dim);
+    const auto tokens = static_cast<size_t>(shape_.page_tokens);
+    const auto bytes = static_cast<size_t>(cuda::kv_row_bytes(shape_.head_dim));
+    for (size_t i = 0; i < n_halves / dim; ++i) {
+      const size_t part = i / tokens * tokens * bytes;
+      const size_t slot = i % tokens;
+      row(i * dim, part + slot * dim, part + tokens * dim + slot * (bytes - dim));
+    }
+  }
+
   void poison_unused(int n_pages) {
     std::vector<char> stored(static_cast<size_t>(n_pages * shape_.page_tokens));
     for (size_t s = 0; s < sequences.size(); ++s) {

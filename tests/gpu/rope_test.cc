@@ -158,6 +158,45 @@ TEST_CASE("rope_append rotates, scales and stores where the pages say, and nowhe
   }
 }
 
+TEST_CASE("rope_append stores the codes of the halves that it would store") {
+  for (const int dim : {64, 80, 96, 128, 256}) {
+    AttentionShape shape;
+    shape.head_dim = dim;
+    shape.n_kv_heads = 2;
+    shape.group = 2;
+    shape.page_tokens = 16;
+    shape.spans = {{1, 31}, {0, 5}, {40, 100}, {2, 0}};
+    const PagedKv halves(shape, 70);
+    shape.coded = true;
+    const PagedKv codes(shape, 70);
+    const int n_heads = shape.n_kv_heads * shape.group;
+    const auto row = static_cast<size_t>((n_heads + 2 * shape.n_kv_heads) * dim);
+    std::vector<float> host =
+        testing::random_floats(static_cast<size_t>(halves.n_rows) * row, 71, 3.0F);
+    // The row's last head of v: nothing, and a number beyond half's range beside small ones.
+    std::fill_n(host.end() - dim, dim, 0.0F);
+    host[row - 1] = -1e6F;
+    host[row - 2] = 1e-7F;
+    const DeviceBuffer qkv = to_device(host);
+    const DeviceBuffer freq = to_device(std::vector<float>(static_cast<size_t>(dim / 2), 0.01F));
+    const DeviceBuffer q = poisoned<__half>(static_cast<size_t>(halves.n_rows * n_heads * dim));
+    RopeParams rope;
+    rope.rotary_dim = dim;
+    rope.inv_freq = freq.as<float>();
+    for (const PagedKv* kv : {&halves, &codes}) {
+      rope_append(qkv.as<float>(), kv->n_rows, n_heads, rope, 1.0F, kv->device(),
+                  kv->device_sequences.as<Sequence>(), static_cast<int>(kv->sequences.size()),
+                  kv->device_pages.as<int32_t>(), q.as<__half>(), nullptr);
+    }
+    INFO("head_dim " << dim);
+    const size_t bytes = codes.k_codes.size();
+    CHECK(to_host<uint8_t>(codes.device_k_codes, bytes) ==
+          halves.encode(to_host<__half>(halves.device_k, halves.k.size())));
+    CHECK(to_host<uint8_t>(codes.device_v_codes, bytes) ==
+          halves.encode(to_host<__half>(halves.device_v, halves.v.size())));
+  }
+}
+
 TEST_CASE("copy_page copies one page and no other") {
   AttentionShape shape;
   shape.head_dim = 80;
@@ -172,6 +211,17 @@ TEST_CASE("copy_page copies one page and no other") {
     std::copy_n(expected.begin() + static_cast<ptrdiff_t>(2 * page), page,
                 expected.begin() + static_cast<ptrdiff_t>(5 * page));
     CHECK(std::memcmp(got.data(), expected.data(), got.size() * sizeof(__half)) == 0);
+  }
+  shape.coded = true;
+  const PagedKv coded(shape, 4);
+  copy_page(coded.device(), 2, 5, nullptr);
+  const auto bytes =
+      static_cast<ptrdiff_t>(page / static_cast<size_t>(shape.head_dim)) * kv_row_bytes(80);
+  for (const bool keys : {true, false}) {
+    std::vector<uint8_t> expected = keys ? coded.k_codes : coded.v_codes;
+    std::copy_n(expected.begin() + 2 * bytes, bytes, expected.begin() + 5 * bytes);
+    CHECK(to_host<uint8_t>(keys ? coded.device_k_codes : coded.device_v_codes, expected.size()) ==
+          expected);
   }
 }
 
