@@ -26,6 +26,7 @@ Result<ChosenBackend> make_cuda(const EngineOptions& options, const ModelSpec& s
   CudaOptions cuda;
   cuda.device = device->index;
   cuda.kv_bytes = options.kv_cache_bytes;
+  cuda.kv_coded = options.kv_type == "q8";
   cuda.checkpoint_bytes = options.state_cache_bytes;
   cuda.context_length = options.context_length > 0
                             ? std::min(options.context_length, spec.context_length)
@@ -50,6 +51,10 @@ Result<ChosenBackend> make_cpu(const EngineOptions& options, const ModelSpec& sp
                                const TokenMask& mask, const std::function<void(double)>& progress) {
   constexpr int64_t kKvBytes = int64_t{512} << 20;
   constexpr int kChunk = 128;
+  if (options.kv_type != "f16") {
+    spdlog::warn("engine.kv_type {} is for GPUs: the CPU keeps keys and values in half precision",
+                 options.kv_type);
+  }
   CpuBackendOptions cpu;
   cpu.threads = options.threads > 0 ? options.threads : usable_physical_cores();
   cpu.kv_bytes = options.kv_cache_bytes > 0 ? options.kv_cache_bytes : kKvBytes;

@@ -30,6 +30,9 @@ Status check_options(const EngineOptions& options) {
     return bad("the prefill chunk must be 0 (automatic) to 65536 tokens");
   }
   if (options.kv_cache_bytes < 0) return bad("the KV cache's budget cannot be negative");
+  if (options.kv_type != "f16" && options.kv_type != "q8") {
+    return bad("the KV cache's type '" + options.kv_type + "' is not one of f16, q8");
+  }
   if (options.state_cache_bytes < 0) return bad("the budget of states cannot be negative");
   return {};
 }

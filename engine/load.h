@@ -15,6 +15,7 @@ struct EngineOptions {
   std::string backend = "auto";   // auto, cpu, cuda
   int threads = 0;                // 0: one per physical core
   int64_t kv_cache_bytes = 0;     // 0: 512 MiB, on a GPU from what is free
+  std::string kv_type = "f16";    // or q8: 8-bit codes, on a GPU
   int64_t state_cache_bytes = 0;  // checkpoints of recurrent state; 0: automatic
   int context_length = 0;         // 0: the model's own
   int prefill_chunk = 0;  // tokens between two looks at the mailbox; 0: as suits the backend

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/kv_row.h"
+
 namespace fimd {
 
 namespace {
@@ -26,8 +28,9 @@ int64_t bytes_of(const GatedDeltaNet& d) {
 
 }  // namespace
 
-MemoryNeeds memory_needs(const ModelSpec& spec) {
+MemoryNeeds memory_needs(const ModelSpec& spec, bool kv_coded) {
   constexpr int64_t kHalf = 2;
+  int64_t room = 0;
   MemoryNeeds needs;
   size_t bytes = spec.embedding.bytes + spec.output_norm.weight.bytes;
   if (!spec.tied) bytes += spec.output.bytes;
@@ -38,9 +41,14 @@ MemoryNeeds memory_needs(const ModelSpec& spec) {
     bytes += static_cast<size_t>(
         std::visit([](const auto& mixer) { return bytes_of(mixer); }, block.mixer));
     if (const auto* attention = std::get_if<Attention>(&block.mixer)) {
-      needs.kv_bytes_per_token += 2 * kHalf * attention->kv_dim();
+      const int64_t halves = 2 * kHalf * attention->kv_dim();
+      needs.kv_bytes_per_token +=
+          kv_coded ? int64_t{2} * attention->n_kv_heads * cuda::kv_row_bytes(attention->head_dim)
+                   : halves;
+      if (kv_coded) room = std::max(room, halves);
     }
   }
+  needs.kv_bytes_per_token += room;
   needs.weight_bytes = static_cast<int64_t>(bytes);
   needs.state_bytes = spec.state_elements() * static_cast<int64_t>(sizeof(float));
   return needs;

@@ -13,11 +13,12 @@ namespace fimd {
 
 struct MemoryNeeds {
   int64_t weight_bytes = 0;        // as in the file, of the tensors that are used
-  int64_t kv_bytes_per_token = 0;  // keys and values of all layers, half precision
+  int64_t kv_bytes_per_token = 0;  // keys and values of all layers
   int64_t state_bytes = 0;         // recurrent state of one sequence, float32; also a checkpoint's
 };
 
-MemoryNeeds memory_needs(const ModelSpec& spec);
+/// kv_coded: keys and values as 8-bit codes on a GPU, with room to decode a layer of them.
+MemoryNeeds memory_needs(const ModelSpec& spec, bool kv_coded = false);
 
 /// Tokens whose keys and values should be kept: a context, and up to 4,096 more for other documents
 /// and branches.

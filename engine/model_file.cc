@@ -65,16 +65,17 @@ GpuReport describe_gpu() {
   return report;
 }
 
-Result<std::vector<std::string>> describe_memory(const std::string& path, int64_t budget_bytes) {
+Result<std::vector<std::string>> describe_memory(const std::string& path, int64_t budget_bytes,
+                                                 bool kv_coded) {
   const auto mib = [](int64_t bytes) {
     return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
   };
   FIMD_ASSIGN_OR_RETURN(const auto source, open_model_source(path));
   FIMD_ASSIGN_OR_RETURN(const ModelSpec spec, read_model_spec(*source));
-  const MemoryNeeds needs = memory_needs(spec);
+  const MemoryNeeds needs = memory_needs(spec, kv_coded);
   std::string model = spec.name + ": weights " + mib(needs.weight_bytes) + ", " +
                       std::to_string(needs.kv_bytes_per_token) +
-                      " bytes of keys and values a token";
+                      " bytes of keys and values a token" + (kv_coded ? " (8-bit)" : "");
   if (needs.state_bytes > 0) model += ", recurrent state " + mib(needs.state_bytes);
   std::vector<std::string> lines = {std::move(model)};
   for (const int wanted : {8192, 32768}) {

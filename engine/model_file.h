@@ -27,7 +27,8 @@ struct GpuReport {
 GpuReport describe_gpu();
 
 /// How `budget_bytes` of a device would be divided up for the model in the file, for contexts of
-/// 8,192 and 32,768 tokens or what the model has: lines for people.
-Result<std::vector<std::string>> describe_memory(const std::string& path, int64_t budget_bytes);
+/// 8,192 and 32,768 tokens or what the model has: lines for people. kv_coded: engine.kv_type q8.
+Result<std::vector<std::string>> describe_memory(const std::string& path, int64_t budget_bytes,
+                                                 bool kv_coded);
 
 }  // namespace fimd

@@ -391,6 +391,7 @@ EngineOptions Config::engine_options() const {
   options.backend = string("engine.backend");
   options.threads = static_cast<int>(integer("engine.threads"));
   options.kv_cache_bytes = integer("engine.kv_cache_mb") << 20;
+  options.kv_type = string("engine.kv_type");
   options.state_cache_bytes = integer("engine.state_cache_mb") << 20;
   options.context_length = static_cast<int>(integer("engine.context_length"));
   options.prefill_chunk = static_cast<int>(integer("engine.prefill_chunk"));

@@ -25,6 +25,9 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
     {"engine.threads", kInt, "0", 0, 256, "", "CPU threads. 0: one per physical core."},
     {"engine.kv_cache_mb", kInt, "0", 0, 262144, "",
      "Memory for cached prompts of all documents, in MiB. 0: 512, on a GPU from what is free."},
+    {"engine.kv_type", kString, "\"f16\"", 0, 0, "f16 q8",
+     "How keys and values are kept: `f16`, or on a GPU `q8`, 8-bit codes, for 1.7 times as many "
+     "tokens in the same memory."},
     {"engine.state_cache_mb", kInt, "0", 0, 262144, "",
      "Memory for states of recurrent layers to resume prompts from, in MiB. 0: as much as "
      "`kv_cache_mb`, and at least eight states; on a GPU from what is free. Only hybrid models "

@@ -22,8 +22,9 @@ namespace asio = boost::asio;
 namespace {
 bool same_engine(const EngineOptions& a, const EngineOptions& b) {
   return a.model_path == b.model_path && a.backend == b.backend && a.threads == b.threads &&
-         a.kv_cache_bytes == b.kv_cache_bytes && a.state_cache_bytes == b.state_cache_bytes &&
-         a.context_length == b.context_length && a.prefill_chunk == b.prefill_chunk;
+         a.kv_cache_bytes == b.kv_cache_bytes && a.kv_type == b.kv_type &&
+         a.state_cache_bytes == b.state_cache_bytes && a.context_length == b.context_length &&
+         a.prefill_chunk == b.prefill_chunk;
 }
 }  // namespace
 

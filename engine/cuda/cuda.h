@@ -47,6 +47,7 @@ CudaProbe probe_cuda();
 struct CudaOptions {
   int device = 0;
   int64_t kv_bytes = 0;    // 0: from what is free
+  bool kv_coded = false;   // keys and values as 8-bit codes
   int context_length = 0;  // tokens that the KV cache should hold at least, if it is automatic
   int state_slots = 0;     // of models with recurrent layers; 0: two to eight
   int64_t checkpoint_bytes = 0;  // as many checkpoints as fit, at least 2; 0: from what is free

@@ -71,7 +71,7 @@ Status CudaBackend::take_memory(const ModelSpec& spec) {
                         plan_memory(spec, options_, free, cublas_ != nullptr, name_.substr(5)));
   geometry_ = {.page_tokens = options_.page_tokens,
                .n_pages = plan_.n_pages,
-               .page_bytes = kv_page_bytes(spec, options_.page_tokens)};
+               .page_bytes = kv_page_bytes(spec, options_.page_tokens, options_.kv_coded)};
   const int64_t one_state = state_bytes(spec);
   state_geometry_ = {.n_slots = plan_.n_slots,
                      .n_checkpoints = plan_.n_checkpoints,
@@ -86,7 +86,7 @@ Status CudaBackend::take_memory(const ModelSpec& spec) {
   Bump weights(weights_.data());
   lay_out_weights(spec, &weights, &model_, &jobs_);
   Bump kv(kv_.data());
-  lay_out_kv(plan_.n_pages, geometry_.page_tokens, &kv, &model_);
+  lay_out_kv(plan_.n_pages, geometry_.page_tokens, options_.kv_coded, &kv, &model_);
   Bump states(states_.data());
   lay_out_states(plan_.n_slots, plan_.n_checkpoints, &states, &model_);
   Bump scratch(scratch_memory_.data());
@@ -168,19 +168,18 @@ void CudaBackend::copy_page(int32_t from, int32_t to, int /*n_tokens*/) {
   if (caches.empty()) return;
   // Keys and values of all layers lie at equal distances if all layers are alike.
   const cuda::KvPages& first = *caches.front();
-  const size_t page_elements = static_cast<size_t>(first.page_tokens) *
-                               static_cast<size_t>(first.n_kv_heads) *
-                               static_cast<size_t>(first.head_dim);
-  const size_t page_bytes = page_elements * sizeof(__half);
-  const size_t pitch = static_cast<size_t>(first.v - first.k) * sizeof(__half);
+  auto* begin = static_cast<std::byte*>(first.stored_k());
+  const auto page_bytes = static_cast<size_t>(first.page_bytes());
+  const auto pitch = static_cast<size_t>(static_cast<std::byte*>(first.stored_v()) - begin);
   constexpr size_t kMostPitch = (size_t{1} << 31) - 1;
-  const bool alike = pitch <= kMostPitch && pitch * 2 * caches.size() == kv_.bytes() &&
+  const bool alike = pitch <= kMostPitch &&
+                     caches.back()->stored_v() == begin + pitch * (2 * caches.size() - 1) &&
                      std::all_of(caches.begin(), caches.end(), [&](const cuda::KvPages* kv) {
                        return kv->n_kv_heads == first.n_kv_heads && kv->head_dim == first.head_dim;
                      });
   if (alike) {
-    static_cast<void>(cudaMemcpy2DAsync(kv_.data() + static_cast<size_t>(to) * page_bytes, pitch,
-                                        kv_.data() + static_cast<size_t>(from) * page_bytes, pitch,
+    static_cast<void>(cudaMemcpy2DAsync(begin + static_cast<size_t>(to) * page_bytes, pitch,
+                                        begin + static_cast<size_t>(from) * page_bytes, pitch,
                                         page_bytes, 2 * caches.size(), cudaMemcpyDeviceToDevice,
                                         stream_.get()));
     return;  // an error shows in the next pass

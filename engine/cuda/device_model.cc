@@ -180,26 +180,51 @@ void lay_out_weights(const ModelSpec& spec, Bump* bump, DeviceModel* model, Weig
   model->embedding = spec.tied ? model->output : layout.matrix(spec.embedding);
 }
 
-int64_t kv_page_bytes(const ModelSpec& spec, int page_tokens) {
+int64_t kv_page_bytes(const ModelSpec& spec, int page_tokens, bool coded) {
+  constexpr int64_t kHalf = sizeof(__half);
   int64_t bytes = 0;
+  int64_t room = 0;
   for (const Block& block : spec.blocks) {
     const auto* attention = std::get_if<Attention>(&block.mixer);
     if (attention == nullptr) continue;
-    bytes += int64_t{2} * attention->kv_dim() * page_tokens * static_cast<int64_t>(sizeof(__half));
+    const int64_t halves = 2 * attention->kv_dim() * page_tokens * kHalf;
+    const int64_t rows = int64_t{2} * attention->n_kv_heads * page_tokens;
+    bytes += coded ? rows * cuda::kv_row_bytes(attention->head_dim) : halves;
+    if (coded) room = std::max(room, halves);
   }
-  return bytes;
+  return bytes + room;
 }
 
-void lay_out_kv(int n_pages, int page_tokens, Bump* bump, DeviceModel* model) {
+void lay_out_kv(int n_pages, int page_tokens, bool coded, Bump* bump, DeviceModel* model) {
+  size_t room = 0;
+  const auto elements = [&](const DeviceAttention& attention) {
+    return static_cast<size_t>(n_pages) * static_cast<size_t>(page_tokens) *
+           static_cast<size_t>(attention.kv_dim());
+  };
   for (DeviceLayer& layer : model->layers) {
     DeviceAttention* attention = layer.attention();
     if (attention == nullptr) continue;
     cuda::KvPages& kv = attention->kv;
     kv.page_tokens = page_tokens;
-    const auto elements = static_cast<size_t>(n_pages) * static_cast<size_t>(page_tokens) *
-                          static_cast<size_t>(attention->kv_dim());
-    kv.k = bump->take<__half>(elements);
-    kv.v = bump->take<__half>(elements);
+    if (coded) {
+      const size_t rows = elements(*attention) / static_cast<size_t>(kv.head_dim);
+      const size_t bytes = rows * static_cast<size_t>(cuda::kv_row_bytes(kv.head_dim));
+      kv.k_codes = bump->take<uint8_t>(bytes);
+      kv.v_codes = bump->take<uint8_t>(bytes);
+      room = std::max(room, elements(*attention));
+    } else {
+      kv.k = bump->take<__half>(elements(*attention));
+      kv.v = bump->take<__half>(elements(*attention));
+    }
+  }
+  if (!coded) return;
+  auto* k = bump->take<__half>(room);
+  auto* v = bump->take<__half>(room);
+  for (DeviceLayer& layer : model->layers) {
+    DeviceAttention* attention = layer.attention();
+    if (attention == nullptr) continue;
+    attention->kv.k = k;
+    attention->kv.v = v;
   }
 }
 

@@ -110,10 +110,11 @@ Status check_cuda_support(const ModelSpec& spec);
 /// Sets every weight of `model`, which points into the bump's memory; `jobs` may be null.
 void lay_out_weights(const ModelSpec& spec, Bump* bump, DeviceModel* model, WeightJobs* jobs);
 
-/// One page of all layers, in bytes.
-int64_t kv_page_bytes(const ModelSpec& spec, int page_tokens);
-/// n_pages pages of every layer: first all keys, then all values of a layer.
-void lay_out_kv(int n_pages, int page_tokens, Bump* bump, DeviceModel* model);
+/// One page of all layers, in bytes. coded: 8-bit codes, and the page's part of the room below.
+int64_t kv_page_bytes(const ModelSpec& spec, int page_tokens, bool coded);
+/// n_pages pages of every layer: first all keys, then all values of a layer. Behind coded ones is
+/// room to decode all pages of a layer, which all layers share.
+void lay_out_kv(int n_pages, int page_tokens, bool coded, Bump* bump, DeviceModel* model);
 
 /// Bytes of one sequence's state in all layers; 0: the model has none.
 int64_t state_bytes(const ModelSpec& spec);

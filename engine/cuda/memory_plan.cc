@@ -18,9 +18,9 @@ size_t scratch_bytes(const DeviceModel& model, const ScratchLimits& limits) {
   return count.used();
 }
 
-size_t kv_bytes(DeviceModel model, int n_pages, int page_tokens) {
+size_t kv_bytes(DeviceModel model, int n_pages, int page_tokens, bool coded) {
   Bump count;
-  lay_out_kv(n_pages, page_tokens, &count, &model);
+  lay_out_kv(n_pages, page_tokens, coded, &count, &model);
   return count.used();
 }
 
@@ -80,7 +80,8 @@ Range slots_wanted(const CudaOptions& options, int64_t state_bytes) {
 }  // namespace
 
 std::string MemoryPlan::text() const {
-  std::string text = "weights " + mib(weight_bytes) + ", KV cache " + mib(kv_bytes);
+  std::string text =
+      "weights " + mib(weight_bytes) + ", KV cache " + mib(kv_bytes) + (kv_coded ? " (8-bit)" : "");
   if (n_slots > 0) {
     text += ", states of " + std::to_string(n_slots) + " sequences and " +
             std::to_string(n_checkpoints) + " checkpoints " + mib(state_bytes);
@@ -97,9 +98,11 @@ Result<MemoryPlan> plan_memory(const ModelSpec& spec, const CudaOptions& options
   lay_out_weights(spec, &count, &model, nullptr);
   plan.weight_bytes = count.used();
 
+  plan.kv_coded = options.kv_coded;
   const int page_tokens = std::max(options.page_tokens, 1);
   // A model without attention keeps nothing in its pages.
-  const int64_t page_bytes = std::max<int64_t>(kv_page_bytes(spec, page_tokens), 1);
+  const int64_t page_bytes =
+      std::max<int64_t>(kv_page_bytes(spec, page_tokens, options.kv_coded), 1);
   const int64_t one_state = state_bytes(spec);
   const int context =
       std::max(1, options.context_length > 0 ? options.context_length : spec.context_length);
@@ -114,7 +117,7 @@ Result<MemoryPlan> plan_memory(const ModelSpec& spec, const CudaOptions& options
   const Range slots = slots_wanted(options, one_state);
   const auto take = [&](int64_t n_pages, int64_t n_slots, int64_t n_checkpoints) {
     plan.n_pages = static_cast<int>(n_pages);
-    plan.kv_bytes = kv_bytes(model, plan.n_pages, page_tokens);
+    plan.kv_bytes = kv_bytes(model, plan.n_pages, page_tokens, options.kv_coded);
     plan.n_slots = static_cast<int>(n_slots);
     plan.n_checkpoints = static_cast<int>(n_checkpoints);
     plan.state_bytes = static_cast<size_t>((n_slots + n_checkpoints) * one_state);
@@ -161,7 +164,11 @@ Result<MemoryPlan> plan_memory(const ModelSpec& spec, const CudaOptions& options
   if (options.checkpoint_bytes > 0 && one_state > 0) {
     advice = "lower engine.state_cache_mb, " + advice;
   }
-  if (options.kv_bytes > 0) advice = "lower engine.kv_cache_mb, " + advice;
+  if (options.kv_bytes > 0) {
+    advice = "lower engine.kv_cache_mb, " + advice;
+  } else if (!options.kv_coded && page_bytes > 1) {
+    advice = "set engine.kv_type to q8, " + advice;
+  }
   std::string states;
   if (one_state > 0) {
     states = ", recurrent states " + mib(plan.state_bytes) + " (" +

@@ -19,6 +19,7 @@ struct MemoryPlan {
   size_t state_bytes = 0;  // of slots and checkpoints together
   size_t scratch_bytes = 0;
   int n_pages = 0;
+  bool kv_coded = false;
   // Of models with recurrent layers only.
   int n_slots = 0;
   int n_checkpoints = 0;

@@ -98,7 +98,8 @@ void check_model(const CommandContext& context, Report* report) {
 void show_plan(const CommandContext& context, int gigabytes, Report* report) {
   const auto path = find_model(context.config(), context.executable);
   if (!path.ok()) return report->bad("memory plan", path.error().message, "set model.path");
-  const auto lines = describe_memory(*path, int64_t{gigabytes} * 1000 * 1000 * 1000);
+  const bool kv_coded = context.config().engine_options().kv_type == "q8";
+  const auto lines = describe_memory(*path, int64_t{gigabytes} * 1000 * 1000 * 1000, kv_coded);
   if (!lines.ok()) return report->bad("memory plan", lines.error().message, "use another file");
   report->note("memory plan", lines->front());
   for (size_t i = 1; i < lines->size(); ++i) report->more((*lines)[i]);

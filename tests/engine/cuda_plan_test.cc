@@ -140,6 +140,49 @@ TEST_CASE("the 27B hybrid: states are planned as doctor says, and shared with pa
   }
 }
 
+TEST_CASE("pages of 8-bit codes: as doctor says, and more of them in the same memory") {
+  const ModelSpec spec = test::qwen36_27b();
+  CudaOptions options;
+  options.kv_bytes = int64_t{1} << 30;
+  const auto halves = plan_memory(spec, options, 40 * kGiB, true, "a GPU");
+  options.kv_coded = true;
+  const auto codes = plan_memory(spec, options, 40 * kGiB, true, "a GPU");
+  REQUIRE(halves.ok());
+  REQUIRE(codes.ok());
+  CHECK(codes->kv_bytes <= kGiB);
+  CHECK(codes->n_pages > halves->n_pages * 16 / 10);
+  CHECK(codes->text().find("(8-bit)") != std::string::npos);
+  CHECK(kv_page_bytes(spec, 32, true) == 32 * memory_needs(spec, true).kv_bytes_per_token);
+  CHECK(kv_page_bytes(spec, 32, false) == 32 * memory_needs(spec).kv_bytes_per_token);
+
+  // Every layer has its own codes, and the room behind them is shared.
+  DeviceModel model;
+  Bump count;
+  lay_out_weights(spec, &count, &model, nullptr);
+  Bump kv(reinterpret_cast<std::byte*>(uintptr_t{1} << 40));
+  lay_out_kv(10, 32, true, &kv, &model);
+  CHECK(kv.used() == 10 * static_cast<size_t>(kv_page_bytes(spec, 32, true)));
+  const DeviceAttention* before = nullptr;
+  for (const DeviceLayer& layer : model.layers) {
+    const DeviceAttention* attention = layer.attention();
+    if (attention == nullptr) continue;
+    CHECK(attention->kv.v_codes == attention->kv.k_codes + 10 * attention->kv.page_bytes());
+    if (before != nullptr) {
+      CHECK(attention->kv.k_codes == before->kv.v_codes + 10 * before->kv.page_bytes());
+      CHECK(attention->kv.k == before->kv.k);
+    }
+    before = attention;
+  }
+  CHECK(reinterpret_cast<uint8_t*>(before->kv.k) ==
+        before->kv.v_codes + 10 * before->kv.page_bytes());
+
+  // Who has no room for halves is told of codes.
+  options = {};
+  const auto refused = plan_memory(spec, options, 17 * kGiB, true, "a GPU");
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("engine.kv_type") != std::string::npos);
+}
+
 TEST_CASE("a state's layers lie together, slots before checkpoints") {
   const ModelSpec spec = test::qwen36_27b();
   DeviceModel model;

@@ -17,6 +17,8 @@ TEST_CASE("the 27B hybrid: state, keys and values, weights") {
   CHECK(needs.state_bytes == 48 * (48 * 128 * 128 + 3 * 10240) * 4);
   CHECK(needs.state_bytes == 156893184);
   CHECK(needs.weight_bytes == int64_t{16536406016});
+  // Codes of 16 layers, and a layer of halves.
+  CHECK(memory_needs(qwen36_27b(), true).kv_bytes_per_token == 16 * 2 * 4 * (256 + 16) + 4096);
 }
 
 TEST_CASE("the 27B hybrid in Q4_K_M fits 22 GB at 8k and 32k, with checkpoints to reuse") {
