@@ -51,7 +51,7 @@ int resident_split(const StepArgs& args, int blocks_per_processor) {
 template <class C>
 bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
   const AttentionParams& p = args.base.params;
-  args.turns_at = C::turns_at(p.max_rows);
+  args.turns_at = C::turns_at(p.max_rows, args.rope.rotary_dim);
   args.base.tile_rows = C::kRows;
   args.base.m_tiles = units_of<C>(args.base) / (p.n_sequences * p.kv.n_kv_heads);
   args.base.n_splits = splits;

@@ -48,9 +48,17 @@ struct StepConfig {
   static constexpr int kStatesAt = kMaximaAt + 2 * kWarps * kRows * 4;  // (blocks, kRows)
   static constexpr int kMailboxAt = kStatesAt + kMaxCluster * kRows * 8;
   static constexpr int kNewAt = kMailboxAt + 16;  // (tokens) key and value
-  static constexpr int turns_at(int tokens) { return kNewAt + tokens * 2 * kDim * 2; }
+  static constexpr int new_end(int tokens) { return kNewAt + tokens * 2 * kDim * 2; }
+  /// Sines and cosines: where the weights will be, if there is room.
+  static constexpr int turn_bytes(int tokens, int rotary_dim) {
+    return tokens * rotary_dim / 2 * 8;
+  }
+  static constexpr int turns_at(int tokens, int rotary_dim) {
+    return turn_bytes(tokens, rotary_dim) <= kStatesAt - kWeightsAt ? kWeightsAt : new_end(tokens);
+  }
   static constexpr int shared_bytes(int tokens, int rotary_dim) {
-    return turns_at(tokens) + tokens * rotary_dim / 2 * 8;
+    const int turns_end = turns_at(tokens, rotary_dim) + turn_bytes(tokens, rotary_dim);
+    return turns_end > new_end(tokens) ? turns_end : new_end(tokens);
   }
   static constexpr int kPitch = kDim + 4;  // of outputs, in floats
 
