@@ -63,8 +63,8 @@ bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
   return true;
 }
 
-/// Blocks of few warps where one round of theirs is enough for all keys and they leave room for the
-/// blocks of the products around; and where two of them fill the multiprocessors and still have
+/// Blocks of few warps where they leave room for the blocks of the products around and have few
+/// rounds; and where two of them fill the multiprocessors and still have
 /// several rounds, for they wait for each other less than the warps of one. Else blocks of more.
 /// False if neither can run here.
 template <class FewWarps, class MoreWarps>
@@ -72,7 +72,9 @@ bool launch_warps(StepArgs& args, cudaStream_t stream) {
   constexpr bool kLeaveRoom = FewWarps::shared_bytes(1, FewWarps::kDim) <= 63 * 1024;
   const int keys = keys_of(args.base.params);
   const int few = kLeaveRoom ? resident_split<FewWarps>(args, 1) : 0;
-  if (keys <= few * FewWarps::kKeys) return launch_config<FewWarps>(args, few, stream);
+  // What the products gain by fetching weights meanwhile is more than attention loses.
+  constexpr int kRounds = 4;
+  if (keys <= kRounds * few * FewWarps::kKeys) return launch_config<FewWarps>(args, few, stream);
   const int twice = resident_split<FewWarps>(args, 2);
   const int more = resident_split<MoreWarps>(args, 1);
   if (twice > more && keys > 2 * more * MoreWarps::kKeys) {
