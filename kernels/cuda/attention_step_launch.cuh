@@ -64,9 +64,8 @@ bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
 }
 
 /// Blocks of few warps where they leave room for the blocks of the products around and have few
-/// rounds; and where two of them fill the multiprocessors and still have
-/// several rounds, for they wait for each other less than the warps of one. Else blocks of more.
-/// False if neither can run here.
+/// rounds; and where two of them fill the multiprocessors and still have several, for they wait for
+/// each other less than the warps of one. Else blocks of more. False if neither can run here.
 template <class FewWarps, class MoreWarps>
 bool launch_warps(StepArgs& args, cudaStream_t stream) {
   constexpr bool kLeaveRoom = FewWarps::shared_bytes(1, FewWarps::kDim) <= 63 * 1024;
