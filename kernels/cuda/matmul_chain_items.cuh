@@ -11,8 +11,8 @@ namespace fimd::cuda {
 
 inline constexpr int kChainWarps = 12;  // W
 inline constexpr int kChainThreads = 32 * kChainWarps;
-/// Registers are dealt as if there were so many threads: 96 each leave attention's blocks some (but
-/// for shared memory, which a chain takes whole, they could be resident beside one of these).
+/// Registers are dealt as if there were so many threads: 96 each leave attention's blocks enough to
+/// be resident beside one of these.
 inline constexpr int kChainRegisterThreads = 640;
 inline constexpr int kMaxRounds = 64 / kChainWarps;  // slots of a warp
 
