@@ -13,7 +13,7 @@
 namespace fimd::test {
 
 /// A vocabulary in which every row may be sampled.
-class AllTokens final : public Tokenizer {
+class AllTokens : public Tokenizer {
  public:
   explicit AllTokens(int n) : n_(n) {}
   void encode(std::string_view, std::vector<TokenId>*) const override {}

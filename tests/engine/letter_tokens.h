@@ -2,22 +2,20 @@
 // has one way to be said.
 #pragma once
 
-#include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "engine/tokenizer/tokenizer.h"
+#include "tests/engine/all_tokens.h"
 
 namespace fimd::test {
 
-class LetterTokens final : public Tokenizer {
+class LetterTokens final : public AllTokens {
  public:
   static constexpr size_t kLength = 3;
   static constexpr int kLetters = 64;  // from '0' on: at most 262,144 tokens
 
-  explicit LetterTokens(int n) {
+  explicit LetterTokens(int n) : AllTokens(n) {
     for (int id = 0; id < n; ++id) {
       std::string text(kLength, '0');
       int rest = id;
@@ -45,15 +43,7 @@ class LetterTokens final : public Tokenizer {
       ids->push_back(id);
     }
   }
-  std::optional<TokenId> control_id(std::string_view) const override { return {}; }
   std::string_view bytes(TokenId id) const override { return texts_[static_cast<size_t>(id)]; }
-  TokenType type(TokenId) const override { return TokenType::kNormal; }
-  int vocab_size() const override { return static_cast<int>(texts_.size()); }
-  std::span<const TokenId> end_of_generation() const override { return {}; }
-  std::vector<std::string> control_tokens() const override { return {}; }
-  std::optional<TokenId> bos() const override { return {}; }
-  bool add_bos() const override { return false; }
-  std::vector<TokenId> compatible_with(std::string_view) const override { return {}; }
 
  private:
   std::vector<std::string> texts_;
