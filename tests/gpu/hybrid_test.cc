@@ -10,8 +10,6 @@
 #include <vector>
 
 #include "engine/cpu_backend.h"
-#include "engine/prompt_encoder.h"
-#include "engine/scheduler.h"
 #include "tests/engine/traces.h"
 #include "tests/gpu/gpu_model.h"
 
@@ -350,16 +348,12 @@ TEST_CASE("hybrids: random editing sessions: logits after reuse equal those of a
                        .page_tokens = 16,
                        .max_batch_tokens = 100});
     const auto cold = model.backend();
-    CheckingBackend backend(*warm, *cold);
-    PromptEncoder encoder(tokenizer);
-    Scheduler scheduler(backend, tokenizer, encoder, {.context_length = 250, .prefill_chunk = 90});
-    const Reuse reuse = type_at_random(scheduler, 200);
-    CAPTURE(backend.worst);
-    CHECK(backend.worst_relative < (floats ? kBf16Hybrid : kQuantisedHybrid).worst);
-    CHECK(backend.samples > 100);
-    CHECK(reuse.reused > reuse.computed);
-    CHECK((scheduler.cache().evicted_pages() > 0) == small);
-    if (small) CHECK(scheduler.cache().evicted_checkpoints() > 0);
+    const Session session = run_session(*warm, *cold, tokenizer, 90, 200);
+    CAPTURE(session.worst);
+    CHECK(session.worst_relative < (floats ? kBf16Hybrid : kQuantisedHybrid).worst);
+    CHECK(session.samples > 100);
+    CHECK((session.evicted_pages > 0) == small);
+    if (small) CHECK(session.evicted_checkpoints > 0);
   }
 }
 

@@ -11,8 +11,6 @@
 
 #include "engine/cuda/cuda.h"
 #include "engine/model_source.h"
-#include "engine/prompt_encoder.h"
-#include "engine/scheduler.h"
 #include "tests/engine/model_support.h"
 #include "tests/engine/traces.h"
 #include "tests/gpu/gpu_model.h"
@@ -67,15 +65,11 @@ TEST_CASE("8-bit keys and values: random editing sessions, reused as if they wer
                                      .page_tokens = 16,
                                      .max_batch_tokens = 100});
     const auto cold = model.backend({.kv_coded = true});
-    CheckingBackend backend(*warm, *cold);
-    PromptEncoder encoder(tokenizer);
-    Scheduler scheduler(backend, tokenizer, encoder, {.context_length = 250, .prefill_chunk = 90});
-    const Reuse reuse = type_at_random(scheduler, 100);
-    CAPTURE(backend.worst);
-    CHECK(backend.worst_relative < kBf16Tolerance);
-    CHECK(backend.samples > 50);
-    CHECK(reuse.reused > reuse.computed);
-    CHECK((scheduler.cache().evicted_pages() > 0) == small);
+    const Session session = run_session(*warm, *cold, tokenizer, 90, 100);
+    CAPTURE(session.worst);
+    CHECK(session.worst_relative < kBf16Tolerance);
+    CHECK(session.samples > 50);
+    CHECK((session.evicted_pages > 0) == small);
   }
 }
 
