@@ -29,10 +29,15 @@ int round_keys(int n) {
 
 bool is_bf16(const cuda::Matrix& w) { return w.type == DType::kBF16; }
 
-/// Whether attention leaves what the output product reads: nothing gates its output, and nobody
-/// picks some of its rows.
+/// Whether a layer's output product reads its rows as they are, by the small kernels: nobody picks
+/// some of them.
+bool reads_all_rows(const PassShape& shape, bool last) {
+  return shape.small() && (!last || shape.every_row);
+}
+
+/// Whether attention leaves what the output product reads: nothing gates its output.
 bool quantizes(const DeviceAttention& a, const PassShape& shape, bool last) {
-  return shape.small() && !a.rope.q_gates && a.kv.head_dim % 32 == 0 && (!last || shape.every_row);
+  return reads_all_rows(shape, last) && !a.rope.q_gates && a.kv.head_dim % 32 == 0;
 }
 
 /// Whether delta_step() does it all, or several launches.
@@ -42,7 +47,7 @@ bool steps(const DeviceDelta& d, const PassShape& shape) {
 
 /// Whether delta_step() leaves what the output product reads, as `quantizes` of attention.
 bool quantizes(const DeviceDelta& d, const PassShape& shape, bool last) {
-  return shape.small() && steps(d, shape) && (!last || shape.every_row);
+  return reads_all_rows(shape, last) && steps(d, shape);
 }
 
 /// Whether delta_step() makes alpha and beta as well, which would be a launch of their own: some
