@@ -34,7 +34,6 @@ int plan_shared(ChainParams& p, int weight_bytes, int64_t most_resident, int ava
                 int least_rounds) {
   const int fixed = kUnitsAt + p.n_units * unit_bytes<T>();
   int64_t resident = 0;
-  int64_t stage = 0;
   bool streamed = false;
   for (int s = 0; s < p.n_steps; ++s) {
     ChainStep& step = p.steps[s];
@@ -42,19 +41,17 @@ int plan_shared(ChainParams& p, int weight_bytes, int64_t most_resident, int ava
     step.streamed = step.x != nullptr && x_bytes > most_resident;
     streamed = streamed || step.streamed;
     if (!step.streamed) resident = std::max(resident, x_bytes);
-    if (step.floats.norm != nullptr) stage = std::max(stage, int64_t{4} * step.cols);
   }
   p.ring_offset = fixed;
   p.slot_x = weight_bytes;
   p.slot_bytes = weight_bytes + (streamed ? p.x_tile_bytes : 0);
   const int64_t round = int64_t{kChainWarps} * p.slot_bytes;
-  const int64_t other = fixed + resident + stage;
+  const int64_t other = fixed + resident;
   const int64_t rounds = (available - other) / round;
   if (rounds < least_rounds) return 0;
   p.rounds = static_cast<int>(std::min<int64_t>(rounds, kMaxRounds));
   p.x_offset = fixed + p.rounds * static_cast<int>(round);
-  p.stage_offset = p.x_offset + static_cast<int>(resident);
-  return p.stage_offset + static_cast<int>(stage);
+  return p.x_offset + static_cast<int>(resident);
 }
 
 int units_of(const ChainStep& step) { return step.row_tiles / (step.swiglu ? 4 : 1); }
@@ -122,6 +119,7 @@ bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void
   p.n_rows = n_rows;
   p.x_tile_bytes = bf16 ? bf16_group_bytes(rows) : q8_group_bytes(rows);
   p.arrivals = static_cast<unsigned*>(workspace);
+  p.factors = workspace != nullptr ? static_cast<float*>(workspace) + kFactorsAt : nullptr;
   return bf16 ? launch_kind<Bf16Chain>(p, weight_bytes, stream)
               : launch_kind<TiledChain>(p, weight_bytes, stream);
 }

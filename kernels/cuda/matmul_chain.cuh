@@ -22,130 +22,17 @@
 // activations; the warp that completes the last of the four makes it.
 //
 // Activations are in shared memory: all of them, or, if they are many, each item's part comes
-// through the ring with the weights. Floats are normalised and quantised by every block for itself
-// (one or two rows), or by as many blocks as there are rows for all.
+// through the ring with the weights. Floats are quantised by every block for itself (one or two
+// rows), or by as many blocks as there are rows for all; a norm's factor is applied to the sums.
 #pragma once
 
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/matmul_chain_items.cuh"
+#include "kernels/cuda/matmul_chain_input.cuh"
 #include "kernels/cuda/matmul_chain_sums.cuh"
 
 namespace fimd::cuda {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-
-/// What the blocks of a grid wait for each other with. All of them are resident. `arrivals` is
-/// shared by all kernels that use it one after another: its highest bit changes when all blocks of
-/// a grid have come.
-class GridBarrier {
- public:
-  __device__ __forceinline__ explicit GridBarrier(unsigned* arrivals) : arrivals_(arrivals) {
-    // Whatever others have done, this block has not come to the first barrier of this kernel.
-    if (threadIdx.x == 0 && arrivals != nullptr) before_ = load() & kAllCame;
-  }
-  /// Until all have come, and what they wrote is visible past the L1 cache: read it with __ldcg or
-  /// bulk copies.
-  __device__ __forceinline__ void wait() {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      const unsigned step = blockIdx.x == 0 ? kAllCame - (gridDim.x - 1) : 1;
-      asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(arrivals_), "r"(step)
-                   : "memory");
-      while ((load() & kAllCame) == before_) {
-      }
-      before_ ^= kAllCame;
-      asm volatile("fence.acq_rel.gpu;" ::: "memory");
-    }
-    __syncthreads();
-  }
-
- private:
-  static constexpr unsigned kAllCame = 1U << 31;
-  __device__ __forceinline__ unsigned load() const {
-    unsigned now;
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(arrivals_) : "memory");
-    return now;
-  }
-  unsigned* arrivals_;
-  unsigned before_ = 0;
-};
-
-/// What write_row() writes, of a row that other blocks have just written, by all threads. x times
-/// the norm's weight waits for its factor in `stage`, (cols) floats.
-__device__ __forceinline__ void write_row_staged(const FloatInput& in, int row,
-                                                 const RowWriter& writer, float4* stage,
-                                                 float* scratch, int thread) {
-  const auto n = static_cast<int>(in.cols) / 4;
-  const auto* from = reinterpret_cast<const float4*>(in.x + int64_t{row} * in.cols);
-  float factor = 1;
-  if (in.norm != nullptr) {
-    if (thread < kRowThreads) {
-      const auto* weight = reinterpret_cast<const float4*>(in.norm);
-      float sum = 0;
-#pragma unroll 4
-      for (int c = thread; c < n; c += kRowThreads) {
-        const float4 v = __ldcg(from + c);
-        const float4 w = __ldg(weight + c);
-        sum += v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
-        stage[c] = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
-      }
-#pragma unroll
-      for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
-      if (thread % 32 == 0) scratch[thread / 32] = sum;
-    }
-    __syncthreads();
-    float sum = 0;
-#pragma unroll
-    for (int warp = 0; warp < kRowThreads / 32; ++warp) sum += scratch[warp];
-    factor = rsqrtf(sum / static_cast<float>(in.cols) + in.eps);
-  }
-  const auto end = static_cast<int>(written_cols(in.cols)) / 4;
-#pragma unroll 2
-  for (int c = thread; c < end; c += kChainThreads) {
-    float4 v = make_float4(0, 0, 0, 0);
-    if (c < n) v = in.norm != nullptr ? stage[c] : __ldcg(from + c);
-    writer.write(row, 4 * c, make_float4(v.x * factor, v.y * factor, v.z * factor, v.w * factor));
-  }
-}
-
-/// x of a step to shared memory, or what it is made of.
-template <class Weights, int T>
-__device__ __forceinline__ void begin_step(const ChainParams& p, const ChainStep& step,
-                                           ChainHeader& header, GridBarrier& grid, uint8_t* x,
-                                           float4* stage) {
-  const auto thread = static_cast<int>(threadIdx.x);
-  // One or two rows by every block for itself, more by as many blocks for all.
-  const bool shared_rows = step.floats.x != nullptr && step.x != nullptr;
-  if (step.floats.x != nullptr) {
-    RowWriter writer = {{.cols = step.cols}, {T, 1}};
-    Weights::place(writer.out, shared_rows ? const_cast<uint8_t*>(step.x) : x);
-    int row = shared_rows ? static_cast<int>(blockIdx.x) : 0;
-    for (; row < p.n_rows; row += shared_rows ? static_cast<int>(gridDim.x) : 1) {
-      write_row_staged(step.floats, row, writer, stage, header.scratch, thread);
-      // One row's stage is the next one's.
-      if (!shared_rows && row + 1 < p.n_rows) __syncthreads();
-    }
-    if (step.streamed) asm volatile("fence.proxy.async;" ::: "memory");
-  }
-  if (shared_rows) grid.wait();
-  if (step.swiglu && blockIdx.x == 0)
-    pad_swiglu({step.out.out, {T, 1}}, p.n_rows, thread / 32, thread % 32);
-  if (step.x != nullptr && !step.streamed) {
-    for (int i = 16 * thread; i < step.k_tiles * p.x_tile_bytes; i += 16 * kChainThreads) {
-      *reinterpret_cast<uint4*>(x + i) = __ldcg(reinterpret_cast<const uint4*>(step.x + i));
-    }
-  }
-  __syncthreads();
-}
-
-/// A vector of weights to the L2 cache, by all threads.
-__device__ __forceinline__ void prefetch(const float* values, int n) {
-  constexpr int kLine = 32;
-  const int i = kLine * static_cast<int>(threadIdx.x);
-  if (values != nullptr && i < n) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(values + i) : "memory");
-  }
-}
 
 template <class Weights, int T>
 __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared) {
@@ -212,17 +99,28 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   auto* left = reinterpret_cast<float4*>(shared + kChainHeaderBytes);  // (warps, lanes)
   auto* totals = reinterpret_cast<float*>(shared + kUnitsAt);
   ItemCursor reading;
+  // The row tile that comes next, found while blocks wait.
+  int row_tile = 0;
+  const TaskParams* task = nullptr;
+  DType type = {};
+  const auto find_tile = [&](const ChainStep& step) {
+    if (reading.left == 0) return;
+    row_tile = reading.row_tile();
+    task = &task_of(step, row_tile);
+    type = task->type;
+  };
   int round = 0;
   uint32_t parity = 0;
   for (int s = 0; s < p.n_steps; ++s) {
     const ChainStep& step = header.steps[s];
-    if (s > 0) {
-      prefetch(step.floats.norm, step.cols);
-      grid.wait();
-    }
-    begin_step<Weights, T>(p, step, header, grid, shared + p.x_offset,
-                           reinterpret_cast<float4*>(shared + p.stage_offset));
     reading.enter_next(p, header, warp);
+    find_tile(step);
+    StepInput<Weights, T> input(step, shared + p.x_offset);
+    if (s > 0) grid.wait();
+    const float factor = input.begin(p, header, grid);
+    if (step.swiglu && blockIdx.x == 0) {
+      pad_swiglu({step.out.out, {T, 1}}, p.n_rows, warp, lane);
+    }
     const int k_tiles = reading.share.k_tiles;
     if (step.streamed && lane == 0) {
       // x of what was fetched without it.
@@ -239,10 +137,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     }
     const uint8_t* resident = shared + p.x_offset;
     const bool streamed = step.streamed;
-    for (; reading.left > 0; ++reading.j, reading.k = 0) {
-      const int row_tile = reading.row_tile();
-      const TaskParams& task = task_of(step, row_tile);
-      const DType type = task.type;
+    for (; reading.left > 0; ++reading.j, reading.k = 0, find_tile(step)) {
       const int begin = reading.k;
       const int end = min(k_tiles, begin + reading.left);
       reading.left -= end - begin;
@@ -280,8 +175,9 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         sums[0][2] = __fadd_rn(sums[0][2], part.z);
         sums[0][3] = __fadd_rn(sums[0][3], part.w);
       }
+      scale_sums<T>(sums, factor, lane);
       if (!step.swiglu) {
-        write_row_tile<T>(task, place_in_task(step, task, row_tile), p.n_rows, sums, lane);
+        write_row_tile<T>(*task, place_in_task(step, *task, row_tile), p.n_rows, sums, lane);
         continue;
       }
       const int unit = reading.j >> 2;

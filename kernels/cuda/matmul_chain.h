@@ -13,6 +13,8 @@ bool of_one_kind(const MatmulStep& step, bool bf16);
 
 /// The most rows that launch_chain() takes.
 inline constexpr int kMaxChainRows = 8;
+/// Where the workspace has factors of rows, in floats.
+inline constexpr int kFactorsAt = 16;
 /// Whether this device has the kernel: sm_90 and newer.
 bool chains_here();
 /// All steps, each of one kind, `bf16` or not, in one launch; false if shared memory is too small

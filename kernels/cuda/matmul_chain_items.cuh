@@ -41,8 +41,8 @@ struct ChainParams {
   int slot_x;          // where these are
   int ring_offset;     // in shared memory
   int x_offset;        // of resident activations
-  int stage_offset;    // of floats that are being normalised
   unsigned* arrivals;  // of blocks at the barriers between steps
+  float* factors;      // of rows that were normalised for all blocks
 };
 
 /// Units that a block may have in a step of SwiGLU.
@@ -75,9 +75,9 @@ struct StepShare {
 
 struct ChainHeader {
   uint64_t full[kChainWarps][kMaxRounds];
-  unsigned left[kChainWarps];  // steps of which the warp has left what it leaves
-  unsigned done[kMaxUnits];    // row tiles of the unit
-  float scratch[kRowThreads / 32];
+  unsigned left[kChainWarps];                 // steps of which the warp has left what it leaves
+  unsigned done[kMaxUnits];                   // row tiles of the unit
+  float squares[kMaxFloatRows][kChainWarps];  // of rows that are normalised
   StepShare shares[kMaxMatmulSteps];
   ChainStep steps[kMaxMatmulSteps];  // as the launch gave them
 };

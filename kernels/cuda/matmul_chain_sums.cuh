@@ -43,6 +43,19 @@ __device__ __forceinline__ void for_each_sum(const RowSums<1>& sums, int lane, c
   }
 }
 
+/// Multiplies each token's sums by the factor that lane `token` has. By all lanes.
+template <int T>
+__device__ __forceinline__ void scale_sums(RowSums<1>& sums, float factor, int lane) {
+  const int t = lane & 3;
+  const int token = T == 8 ? 2 * t : T == 4 ? 2 * (t & 1) : 0;
+#pragma unroll
+  for (int e = 0; e < (T == 1 ? 1 : 2); ++e) {
+    const float f = __shfl_sync(~0U, factor, token + e);
+    sums[0][e] = __fmul_rn(sums[0][e], f);
+    sums[0][2 + e] = __fmul_rn(sums[0][2 + e], f);
+  }
+}
+
 /// A row tile to y, by one warp.
 template <int T>
 __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,

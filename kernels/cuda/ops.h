@@ -81,7 +81,8 @@ void matmul(std::span<const MatmulTask> tasks, const Activations& x, int n_rows,
             cudaStream_t stream);
 
 /// x (n_rows, cols) that a product quantises itself, after an RMS norm if `norm` (cols) is set: a
-/// kernel less, the same results. For few rows: every block does it again.
+/// kernel less, results that differ by rounding if there is a norm. For few rows: every block does
+/// it again.
 struct FloatInput {
   const float* x = nullptr;
   int64_t cols = 0;
@@ -103,7 +104,7 @@ struct MatmulStep {
   Activations out = {};
 };
 inline constexpr int kMaxMatmulSteps = 4;
-inline constexpr size_t kChainWorkspaceBytes = 8;
+inline constexpr size_t kChainWorkspaceBytes = 128;
 /// All steps in order, each reading what the ones before wrote. Up to 8 rows on sm_90 and newer:
 /// one launch for as many steps as are of one kind (BF16 or quantised), at most kMaxMatmulSteps.
 /// workspace: kChainWorkspaceBytes, zeroed once, of one stream. A row's result is as independent of

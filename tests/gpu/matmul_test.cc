@@ -196,7 +196,8 @@ TEST_CASE("matmul: several tasks of different formats, with bias, accumulating")
   }
 }
 
-TEST_CASE("matmul of floats: the same bits as normalising or quantising first") {
+TEST_CASE(
+    "matmul of floats: as quantising first to the bit, as normalising first but for rounding") {
   for (const DType type : kTypes) {
     for (const int64_t cols : {256, 1536, 3584}) {
       for (const int n_rows : {1, 2}) {
@@ -225,7 +226,12 @@ TEST_CASE("matmul of floats: the same bits as normalising or quantising first") 
           const auto want = testing::to_host<float>(y1, n);
           const auto got = testing::to_host<float>(y2, n);
           for (const float v : want) REQUIRE(std::isfinite(v));
-          CHECK(std::memcmp(want.data(), got.data(), n * sizeof(float)) == 0);
+          if (normed) {
+            // BF16 activations are rounded to 8 bits before the factor instead of behind it.
+            CHECK(testing::distance(got, want) < (type == DType::kBF16 ? 5e-3 : 1e-3));
+          } else {
+            CHECK(std::memcmp(want.data(), got.data(), n * sizeof(float)) == 0);
+          }
         }
       }
     }

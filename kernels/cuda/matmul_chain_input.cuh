@@ -1,0 +1,156 @@
+// How a chain's step gets its x (see matmul_chain.cuh).
+#pragma once
+
+#include "kernels/cuda/grid_barrier.cuh"
+#include "kernels/cuda/matmul_chain_items.cuh"
+
+namespace fimd::cuda {
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+/// x of a step on its way to shared memory. All blocks wait for it at the same time, so the norm's
+/// weights, which the steps in front have no part in, are in registers before these have ended. The
+/// norm's factor belongs to the step's results: floats are read once, x times the norm's weight is
+/// quantised while squares are added.
+template <class Weights, int T>
+class StepInput {
+ public:
+  /// By all threads, in front of the barrier. `x`: where it goes.
+  __device__ __forceinline__ StepInput(const ChainStep& step, uint8_t* x) : step_(step), x_(x) {
+    if (kEveryBlock && step.floats.x != nullptr) load_weights(0);
+  }
+
+  /// Behind the barrier that ends the step in front. Returns what the results of row `lane` are to
+  /// be multiplied with.
+  __device__ __forceinline__ float begin(const ChainParams& p, ChainHeader& header,
+                                         GridBarrier& grid) {
+    const bool normed = step_.floats.norm != nullptr;
+    float factor = 1;
+    if (kEveryBlock && step_.floats.x != nullptr) {
+      for (int row = 0; row < p.n_rows; ++row) write_row(row, x_, header.squares[row]);
+      __syncthreads();
+      for (int row = 0; normed && row < p.n_rows; ++row) {
+        const float of_row = norm_factor(header.squares[row]);
+        if (lane() == row) factor = of_row;
+      }
+      return factor;
+    }
+    if (!kEveryBlock && step_.floats.x != nullptr) {
+      for (int row = static_cast<int>(blockIdx.x); row < p.n_rows;
+           row += static_cast<int>(gridDim.x)) {
+        load_weights(0);
+        write_row(row, const_cast<uint8_t*>(step_.x), header.squares[0]);
+        __syncthreads();
+        if (normed) {
+          const float of_row = norm_factor(header.squares[0]);
+          if (thread() == 0) p.factors[row] = of_row;
+          __syncthreads();
+        }
+      }
+      if (step_.streamed) asm volatile("fence.proxy.async;" ::: "memory");
+      grid.wait();
+      if (normed && lane() < p.n_rows) factor = __ldcg(p.factors + lane());
+    }
+    if (!step_.streamed) copy(step_.x, step_.k_tiles * p.x_tile_bytes);
+    __syncthreads();
+    return factor;
+  }
+
+ private:
+  /// One or two rows of floats are written by every block for itself, more by as many blocks for
+  /// all.
+  static constexpr bool kEveryBlock = T <= kMaxFloatRows;
+  static constexpr int kAtOnce = 2;                  // blocks of 32 columns of four lanes
+  static constexpr int kBlocks = kChainThreads / 4;  // that all threads take at once
+  static constexpr int kCopies = 4;
+
+  static __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
+  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
+  /// The first four columns of part i of the thread's: parts 2 j and 2 j + 1 are of one block.
+  static __device__ __forceinline__ int column(int first, int i) {
+    return 32 * (first + thread() / 4 + i / 2 * kBlocks) + 4 * (thread() % 4) + 16 * (i % 2);
+  }
+
+  __device__ __forceinline__ void load_weights(int first) {
+    const float* norm = step_.floats.norm;
+#pragma unroll
+    for (int i = 0; i < 2 * kAtOnce; ++i) {
+      const int col = column(first, i);
+      weights_[i] = norm != nullptr && col < step_.cols
+                        ? __ldg(reinterpret_cast<const float4*>(norm + col))
+                        : make_float4(1, 1, 1, 1);
+    }
+  }
+
+  /// A row of floats to `to`; to `squares` a sum from each warp.
+  __device__ __forceinline__ void write_row(int row, uint8_t* to, float* squares) {
+    RowWriter writer = {{.cols = step_.cols}, {T, 1}};
+    Weights::place(writer.out, to);
+    const float* from = step_.floats.x + int64_t{row} * step_.cols;
+    const int end = static_cast<int>(written_cols(step_.cols)) / 32;
+    float sum = 0;
+    for (int first = 0; first < end;) {
+      float4 v[2 * kAtOnce];
+#pragma unroll
+      for (int i = 0; i < 2 * kAtOnce; ++i) {
+        const int col = column(first, i);
+        v[i] = col < step_.cols ? __ldcg(reinterpret_cast<const float4*>(from + col))
+                                : make_float4(0, 0, 0, 0);
+      }
+#pragma unroll
+      for (int i = 0; i < 2 * kAtOnce; i += 2) {
+        // Warps begin at multiples of 8 blocks, and so many are written: their lanes keep together.
+        const int block = first + thread() / 4 + i / 2 * kBlocks;
+        if (block - lane() / 4 >= end) break;
+#pragma unroll
+        for (int j = i; j < i + 2; ++j) {
+          const float4 u = v[j], w = weights_[j];
+          sum += u.x * u.x + u.y * u.y + (u.z * u.z + u.w * u.w);
+          v[j] = make_float4(u.x * w.x, u.y * w.y, u.z * w.z, u.w * w.w);
+        }
+        writer.write_block(row, 32 * block, thread() % 4, v[i], v[i + 1]);
+      }
+      first += kAtOnce * kBlocks;
+      if (end > kAtOnce * kBlocks) load_weights(first < end ? first : 0);
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    if (lane() == 0) squares[thread() / 32] = sum;
+  }
+
+  /// The factor of a row whose squares are there, by all lanes of a warp.
+  __device__ __forceinline__ float norm_factor(const float* squares) const {
+    static_assert(kChainWarps <= 16);
+    float sum = lane() % 16 < kChainWarps ? squares[lane() % 16] : 0;
+#pragma unroll
+    for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    return rsqrtf(sum / static_cast<float>(step_.cols) + step_.floats.eps);
+  }
+
+  /// What other blocks have just written.
+  __device__ __forceinline__ void copy(const uint8_t* x, int bytes) const {
+    const auto* from = reinterpret_cast<const uint4*>(x);
+    auto* to = reinterpret_cast<uint4*>(x_);
+    for (int first = thread(); first < bytes / 16; first += kCopies * kChainThreads) {
+      uint4 v[kCopies];
+#pragma unroll
+      for (int i = 0; i < kCopies; ++i) {
+        const int at = first + i * kChainThreads;
+        if (at < bytes / 16) v[i] = __ldcg(from + at);
+      }
+#pragma unroll
+      for (int i = 0; i < kCopies; ++i) {
+        const int at = first + i * kChainThreads;
+        if (at < bytes / 16) to[at] = v[i];
+      }
+    }
+  }
+
+  const ChainStep& step_;
+  uint8_t* x_;
+  float4 weights_[2 * kAtOnce];
+};
+
+#endif
+
+}  // namespace fimd::cuda
