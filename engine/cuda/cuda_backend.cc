@@ -279,7 +279,7 @@ Status CudaBackend::forward(std::span<const StepInput> batch, std::span<Sampled>
 Status CudaBackend::run_pass(std::span<const StepInput> batch, std::span<Sampled> outputs,
                              size_t first_sample) {
   FIMD_RETURN_IF_ERROR(cuda::check(cudaSetDevice(options_.device), "choosing the device"));
-  const PassShape shape = shape_of(batch);
+  const PassShape shape = shape_of(batch, plan_.limits.matmul_rows);
   const InputLayout layout(shape, geometry_.page_tokens, plan_.limits.max_pages);
   IdLists ids{.room = {ids_.as<int32_t>(), scratch_.id_capacity}};
   write_inputs(batch, shape, layout, geometry_.page_tokens, inputs_.data(), &ids);
@@ -400,7 +400,7 @@ Status CudaBackend::take_results(const Samples& samples, std::span<Sampled> outp
 
 /// A shape's first pass is launched piece by piece; while it runs, its graph is made.
 Status CudaBackend::launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits) {
-  const bool graphs = options_.use_graphs && graphs_ok_ && shape.small();
+  const bool graphs = options_.use_graphs && graphs_ok_ && shape.small;
   if (!graphs) return launcher_->enqueue(shape, stream_.get(), after_logits);
   if (cudaGraphExec_t graph = graphs_.find(shape)) {
     FIMD_RETURN_IF_ERROR(
@@ -439,14 +439,14 @@ void CudaBackend::make_common_graphs() {
     for (int rows = 1; rows <= kMostRows && graphs_ok_; ++rows) {
       input.tokens = std::span(tokens).first(static_cast<size_t>(rows));
       input.samples = {};
-      make_graph(shape_of({&input, 1}));
+      make_graph(shape_of({&input, 1}, plan_.limits.matmul_rows));
       input.samples = {&sample, 1};
-      make_graph(shape_of({&input, 1}));
+      make_graph(shape_of({&input, 1}, plan_.limits.matmul_rows));
     }
     if (states_.bytes() > 0) continue;  // no branches
     input.tokens = std::span(tokens).first(1);
     for (size_t n = 2; n <= kMostBranches && graphs_ok_; ++n) {
-      make_graph(shape_of(std::vector<StepInput>(n, input)));
+      make_graph(shape_of(std::vector<StepInput>(n, input), plan_.limits.matmul_rows));
     }
   }
 }

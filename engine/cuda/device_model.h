@@ -124,10 +124,11 @@ void lay_out_states(int n_slots, int n_checkpoints, Bump* bump, DeviceModel* mod
 
 /// Rows of a pass and what is needed for them.
 struct ScratchLimits {
-  int rows = 0;        // of a pass
-  int small_rows = 0;  // rows that logits are computed of at a time
-  int max_pages = 0;   // of one sequence
-  bool wide = false;   // products of many rows through cuBLAS
+  int rows = 0;         // of a pass
+  int small_rows = 0;   // rows that logits are computed of at a time
+  int matmul_rows = 0;  // passes of up to so many rows leave products to matmul()
+  int max_pages = 0;    // of one sequence
+  bool wide = false;    // products of many rows through cuBLAS
 };
 
 struct Scratch {

@@ -77,6 +77,15 @@ Range slots_wanted(const CudaOptions& options, int64_t state_bytes) {
   return {options.state_slots, options.state_slots};
 }
 
+/// Up to how many rows matmul() is quicker than cuBLAS, which takes BF16 weights as they are but
+/// quantised ones only decoded (measured: docs/benchmarks.md).
+int best_matmul_rows(const DeviceModel& model) {
+  constexpr int kBf16 = 8;
+  constexpr int kQuantised = 32;
+  return !model.layers.empty() && model.layers.front().down.type == DType::kBF16 ? kBf16
+                                                                                 : kQuantised;
+}
+
 }  // namespace
 
 std::string MemoryPlan::text() const {
@@ -107,6 +116,7 @@ Result<MemoryPlan> plan_memory(const ModelSpec& spec, const CudaOptions& options
   const int context =
       std::max(1, options.context_length > 0 ? options.context_length : spec.context_length);
   plan.limits.small_rows = cuda::kMaxMatmulRows;
+  plan.limits.matmul_rows = have_cublas ? best_matmul_rows(model) : cuda::kMaxMatmulRows;
   plan.limits.max_pages =
       (std::max(spec.context_length, context) + page_tokens - 1) / page_tokens + 1;
   plan.limits.wide = have_cublas;

@@ -32,7 +32,7 @@ bool is_bf16(const cuda::Matrix& w) { return w.type == DType::kBF16; }
 /// Whether a layer's output product reads its rows as they are, by the small kernels: nobody picks
 /// some of them.
 bool reads_all_rows(const PassShape& shape, bool last) {
-  return shape.small() && (!last || shape.every_row);
+  return shape.small && (!last || shape.every_row);
 }
 
 /// Whether attention leaves what the output product reads: nothing gates its output.
@@ -106,7 +106,7 @@ size_t InputLayout::most_bytes(int rows, int max_pages) {
          kParts * kAlign;
 }
 
-PassShape shape_of(std::span<const StepInput> batch) {
+PassShape shape_of(std::span<const StepInput> batch, int matmul_rows) {
   PassShape shape;
   int rows = 0;
   int samples = 0;
@@ -126,7 +126,8 @@ PassShape shape_of(std::span<const StepInput> batch) {
   shape.rows = rows;
   shape.keys = round_keys(keys);
   shape.samples = samples;
-  if (!shape.small()) return shape;
+  shape.small = rows <= matmul_rows;
+  if (!shape.small) return shape;
   shape.rows = round_rows(rows);
   shape.sequences = round_rows(shape.sequences);
   shape.max_rows = round_rows(shape.max_rows);
@@ -352,8 +353,8 @@ void PassLauncher::add_logits(const float* x, Chain* chain) const {
               {{.w = model_.output, .y = scratch_.logits, .y_stride = model_.vocab}}));
 }
 
-void PassLauncher::run(const Chain& chain, int n) {
-  if (n > cuda::kMaxMatmulRows && cublas_ != nullptr) {
+void PassLauncher::run(const Chain& chain, int n, bool wide) {
+  if (wide && cublas_ != nullptr) {
     if (chain.write_input) {
       chain.write_input(0, n, {.cols = chain.steps[0].x.cols, .plain = scratch_.act_plain});
     }
@@ -515,7 +516,7 @@ void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const V
   add_mix_out(last, from, x, &chain);
   add_mlp(last, x, &chain);
   add_logits(x, &chain);
-  run(chain, n);
+  run(chain, n, false);
   cuda::sample_greedy(scratch_.logits, n, model_.vocab, scratch_.mask, in.samples + first,
                       scratch_.ids, scratch_.results, scratch_.sample_workspace, stream_);
 }
@@ -543,7 +544,7 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
   for (size_t i = 0; i < model_.layers.size(); ++i) {
     const DeviceLayer& layer = model_.layers[i];
     const bool last = i + 1 == model_.layers.size();
-    run(chain, shape.rows);
+    run(chain, shape.rows, !shape.small);
     mix(layer, shape, in, last);
     if (last) break;
     chain = {};

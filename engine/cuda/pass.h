@@ -32,13 +32,13 @@ struct PassShape {
   int keys = 0;            // of one sequence, rounded up
   int samples = 0;         // rounded up; 0: no logits
   bool every_row = false;  // row i is sample i
+  /// Few rows: every weight is read once, by matmul(). Else products go through cuBLAS.
+  bool small = true;
   /// Sequences of the rows that tokens are sampled from, apart from the others; only in passes of
   /// many rows.
   int tail_sequences = 0;
   int tail_max_rows = 0;
 
-  /// Few rows: every weight is read once, by matmul(). Else products go through cuBLAS.
-  bool small() const { return rows <= cuda::kMaxMatmulRows; }
   friend auto operator<=>(const PassShape&, const PassShape&) = default;
 };
 
@@ -69,8 +69,8 @@ inline bool is_drawn(const SampleSpec& spec) {
 /// The most sequences in one pass; a batch of more is several passes.
 inline constexpr int kMaxPassSequences = 64;
 
-/// The shape that serves `batch`: padded if it has few rows.
-PassShape shape_of(std::span<const StepInput> batch);
+/// The shape that serves `batch`: padded if it has few rows, at most `matmul_rows` (ScratchLimits).
+PassShape shape_of(std::span<const StepInput> batch, int matmul_rows);
 
 /// Where the ids that samples are restricted to go, and how many there is room for.
 struct IdLists {
@@ -143,7 +143,7 @@ class PassLauncher {
   cuda::MatmulStep step_of(const cuda::FloatInput& in,
                            std::initializer_list<cuda::MatmulTask> tasks) const;
   /// All steps over n rows.
-  void run(const Chain& chain, int n);
+  void run(const Chain& chain, int n, bool wide);
   void run_wide(const cuda::MatmulStep& step, int n);
   /// All tasks over n rows that scratch_.act_plain holds.
   void multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n);

@@ -20,9 +20,9 @@ ModelSpec small_model(const std::vector<std::byte>& bytes, std::unique_ptr<GgufF
   return std::move(*spec);
 }
 
-std::vector<std::byte> small_file() {
+std::vector<std::byte> small_file(DType type = DType::kQ8_0) {
   return test::random_model({.arch = "llama",
-                             .type = DType::kQ8_0,
+                             .type = type,
                              .hidden = 256,
                              .heads = 4,
                              .kv_heads = 2,
@@ -61,6 +61,20 @@ TEST_CASE("a plan fits what is free, and takes smaller passes where memory is sh
     rows = plan->limits.rows;
   }
   CHECK(rows == 2048 + 64);
+}
+
+TEST_CASE("which passes go through cuBLAS depends on what it must do for the weights") {
+  for (const DType type : {DType::kQ8_0, DType::kBF16}) {
+    const auto bytes = small_file(type);
+    std::unique_ptr<GgufFile> file;
+    const ModelSpec spec = small_model(bytes, &file);
+    const auto with = plan_memory(spec, {}, 40 * kGiB, true, "a GPU");
+    const auto without = plan_memory(spec, {}, 40 * kGiB, false, "a GPU");
+    REQUIRE(with.ok());
+    REQUIRE(without.ok());
+    CHECK(with->limits.matmul_rows == (type == DType::kBF16 ? 8 : 32));
+    CHECK(without->limits.matmul_rows == cuda::kMaxMatmulRows);
+  }
 }
 
 TEST_CASE("a model that does not fit is refused with the numbers and what to do") {
@@ -228,16 +242,18 @@ TEST_CASE("passes of few rows have few shapes, and inputs hold what the shape sa
   a[1].slot = 2;
   a[1].saves = {saves, 1};
   const StepInput b[] = {input(10, 100, true), input(2, 7, false)};
-  CHECK(shape_of(a) == shape_of(b));
-  CHECK(shape_of(a).rows == 12);
-  CHECK(shape_of(a).small());
-  const StepInput wide[] = {input(80, 0, true)};
-  CHECK(shape_of(wide).rows == 80);
-  CHECK_FALSE(shape_of(wide).small());
+  constexpr int kMatmulRows = 16;
+  CHECK(shape_of(a, kMatmulRows) == shape_of(b, kMatmulRows));
+  CHECK(shape_of(a, kMatmulRows).rows == 12);
+  CHECK(shape_of(a, kMatmulRows).small);
+  CHECK_FALSE(shape_of(b, 8).small);
+  const StepInput wide[] = {input(17, 0, true)};
+  CHECK(shape_of(wide, kMatmulRows).rows == 17);
+  CHECK_FALSE(shape_of(wide, kMatmulRows).small);
   const StepInput decode[] = {input(1, 0, true), input(1, 9, true)};
-  CHECK(shape_of(decode).every_row);
+  CHECK(shape_of(decode, kMatmulRows).every_row);
 
-  const PassShape shape = shape_of(a);
+  const PassShape shape = shape_of(a, kMatmulRows);
   const InputLayout layout(shape, 32, 8);
   CHECK(layout.bytes <= InputLayout::most_bytes(64, 8));
   std::vector<std::byte> memory(layout.bytes, std::byte{0xFF});
@@ -271,7 +287,7 @@ TEST_CASE("passes of few rows have few shapes, and inputs hold what the shape sa
   restricted.allowed = many;
   StepInput c = input(1, 0, false);
   c.samples = {&restricted, 1};
-  const PassShape one = shape_of({&c, 1});
+  const PassShape one = shape_of({&c, 1}, kMatmulRows);
   const InputLayout small(one, 32, 8);
   memory.resize(small.bytes);
   write_inputs({&c, 1}, one, small, 32, memory.data(), &ids);
@@ -298,11 +314,11 @@ TEST_CASE("samples travel with what decides on them, and without what does not")
   input.tokens = tokens;
   input.pages = pages;
   input.samples = specs;
-  const PassShape shape = shape_of({&input, 1});
+  const PassShape shape = shape_of({&input, 1}, cuda::kMaxMatmulRows);
   StepInput greedy = input;
   const std::vector<SampleSpec> plain(5);
   greedy.samples = plain;
-  CHECK(shape_of({&greedy, 1}) == shape);  // one graph for all
+  CHECK(shape_of({&greedy, 1}, cuda::kMaxMatmulRows) == shape);  // one graph for all
   const InputLayout layout(shape, 32, 8);
   std::vector<std::byte> memory(layout.bytes, std::byte{0xFF});
   std::vector<int32_t> room(10);
