@@ -2,7 +2,8 @@
 // prefill, several sequences at once. Each time is that of Backend::forward as the scheduler calls
 // it, from tokens to tokens.
 //
-// usage: gpu_engine_bench [--models 7b-q4_k_m,...] [--only search] [--json FILE] [--markdown FILE]
+// usage: gpu_engine_bench [--models 7b-q4_k_m,...] [--only search|decode] [--json FILE] [--markdown
+// FILE]
 //        [--commit ID]
 #include <cuda_runtime_api.h>
 
@@ -115,6 +116,7 @@ class ModelBench {
     }
     const Sequence one(backend_.kv(), 0, kPrefix + 128);
     decode(one, &result);
+    if (only == "decode") return result;
     prefill(one, &result);
     keystroke(one, &result);
     new_line(one, &result);
@@ -388,7 +390,9 @@ int run(int argc, char** argv) {
     if (to == nullptr) fail("unknown argument " + key);
     *to = argv[i + 1];
   }
-  if (!only.empty() && only != "search") fail("--only knows search");
+  if (!only.empty() && only != "search" && only != "decode") {
+    fail("--only knows search and decode");
+  }
   if (argc % 2 == 0) fail(std::string("what is ") + argv[argc - 1] + "?");
   static_cast<void>(set_up_log("warn", ""));
   const CudaProbe probe = probe_cuda();
