@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "engine/cuda/pass.h"
+#include "engine/cuda/cublas.h"
+#include "engine/cuda/pass_inputs.h"
 
 namespace fimd {
 

@@ -9,7 +9,7 @@
 #include <functional>
 #include <map>
 
-#include "engine/cuda/pass.h"
+#include "engine/cuda/pass_inputs.h"
 #include "support/result.h"
 
 namespace fimd {

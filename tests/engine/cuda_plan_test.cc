@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "engine/cuda/memory_plan.h"
-#include "engine/cuda/pass.h"
+#include "engine/cuda/pass_inputs.h"
 #include "engine/gguf.h"
 #include "engine/memory_needs.h"
 #include "tests/engine/qwen36_27b.h"
