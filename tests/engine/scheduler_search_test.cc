@@ -3,47 +3,17 @@
 
 #include <cmath>
 
-#include "engine/scheduler.h"
-#include "tests/engine/fakes.h"
+#include "tests/engine/stepped_engine.h"
 
 namespace fimd {
 namespace {
 
-using test::FakeBackend;
 using test::FakeTokenizer;
-using test::hash_model;
-using test::RecordingSink;
+using test::SinkPtr;
 
-using SinkPtr = std::shared_ptr<RecordingSink>;
-
-struct Engine {
+struct Engine : test::SteppedEngine {
   explicit Engine(int n_pages = 400, StateGeometry states = {})
-      : backend(tokenizer, hash_model(tokenizer), 4, n_pages, 40, states),
-        encoder(tokenizer),
-        scheduler(backend, tokenizer, encoder, {.context_length = 400, .prefill_chunk = 32}) {}
-
-  SinkPtr submit(const GenerationRequest& request, GenerationId* id = nullptr) {
-    auto sink = std::make_shared<RecordingSink>();
-    GenerationRequest copy = request;
-    copy.sink = sink;
-    const GenerationId given = scheduler.submit(std::move(copy));
-    if (id != nullptr) *id = given;
-    return sink;
-  }
-  void finish() {
-    while (scheduler.step()) CHECK(scheduler.cache().check() == "");
-  }
-  SinkPtr run(const GenerationRequest& request) {
-    SinkPtr sink = submit(request);
-    finish();
-    REQUIRE(sink->done());
-    return sink;
-  }
-
-  FakeTokenizer tokenizer;
-  FakeBackend backend;
-  PromptEncoder encoder;
-  Scheduler scheduler;
+      : SteppedEngine(FakeTokenizer(), nullptr, 4, n_pages, 32, 400, states) {}
 };
 
 GenerationRequest search(const std::string& text, int width, int max_tokens = 12) {
