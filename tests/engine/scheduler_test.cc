@@ -11,11 +11,9 @@
 namespace fimd {
 namespace {
 
-using test::FakeModel;
 using test::FakeTokenizer;
 using test::hash_model;
 using test::recital_model;
-using test::RecordingSink;
 using test::request;
 using test::SinkPtr;
 using test::words;
