@@ -1,4 +1,4 @@
-// Writing activations in the order of pack.h: eight threads share a block of 32 columns.
+// Writing activations in the order of pack.h: eight or four threads share a block of 32 columns.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -46,23 +46,14 @@ struct RowWriter {
                                               float4 high) const {
     const int group = row / 8, slot = row % 8;
     if (out.q8 != nullptr) {
-      float largest = fmaxf(largest_of(low), largest_of(high));
-      largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 1));
-      largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, 2));
-      const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
-      const float scale = largest / 127.0F;
-      const uint2 words = make_uint2(codes(low, inverse), codes(high, inverse));
-      int sum = __dp4a(static_cast<int>(words.x), 0x01010101,
-                       __dp4a(static_cast<int>(words.y), 0x01010101, 0));
-      sum += __shfl_xor_sync(~0U, sum, 1);
-      sum += __shfl_xor_sync(~0U, sum, 2);
+      const Codes<2> codes = codes_of<2>({low, high});
       auto* tile = static_cast<uint8_t*>(out.q8) +
                    (col / kTileCols * groups.count + group) * q8_group_bytes(groups.rows);
       const int at = col % kTileCols / 32 * groups.rows + slot;
-      *reinterpret_cast<uint2*>(tile + 32 * at + q8_position(4 * t)) = words;
+      *reinterpret_cast<uint2*>(tile + 32 * at + q8_position(4 * t)) =
+          make_uint2(codes.words[0], codes.words[1]);
       if (t == 0) {
-        reinterpret_cast<float2*>(tile + kTileCols * groups.rows)[at] =
-            make_float2(scale, scale * static_cast<float>(sum));
+        reinterpret_cast<float2*>(tile + kTileCols * groups.rows)[at] = codes.factors();
       }
     }
     if (out.bf16 != nullptr && col < divide_up(out.cols, kBf16TileCols) * kBf16TileCols) {
@@ -81,10 +72,45 @@ struct RowWriter {
                                     __floats2bfloat162_rn(v.z, v.w)};
     return *reinterpret_cast<const uint2*>(pair);
   }
+  /// A lane's codes of a block, four to a word, and what the whole block has.
+  template <int kWords>
+  struct Codes {
+    uint32_t words[kWords];
+    float scale;
+    int sum;
+    __device__ __forceinline__ float2 factors() const {
+      return make_float2(scale, scale * static_cast<float>(sum));
+    }
+  };
+  /// 8 / kWords neighbouring lanes share the block.
+  template <int kWords>
+  static __device__ __forceinline__ Codes<kWords> codes_of(const float4 (&v)[kWords]) {
+    float largest = largest_of(v[0]);
+#pragma unroll
+    for (int i = 1; i < kWords; ++i) largest = fmaxf(largest, largest_of(v[i]));
+#pragma unroll
+    for (int step = 1; step < 8 / kWords; step *= 2) {
+      largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, step));
+    }
+    const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
+    Codes<kWords> codes;
+    codes.scale = largest / 127.0F;
+    codes.sum = 0;
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      codes.words[i] = word_of(v[i], inverse);
+      codes.sum = __dp4a(static_cast<int>(codes.words[i]), 0x01010101, codes.sum);
+    }
+#pragma unroll
+    for (int step = 1; step < 8 / kWords; step *= 2) {
+      codes.sum += __shfl_xor_sync(~0U, codes.sum, step);
+    }
+    return codes;
+  }
   static __device__ __forceinline__ float largest_of(const float4& v) {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
   }
-  static __device__ __forceinline__ uint32_t codes(const float4& v, float inverse) {
+  static __device__ __forceinline__ uint32_t word_of(const float4& v, float inverse) {
     const auto low =
         __byte_perm(__float2int_rn(v.x * inverse), __float2int_rn(v.y * inverse), 0x40);
     const auto high =
@@ -93,17 +119,7 @@ struct RowWriter {
   }
   __device__ __forceinline__ void write_q8(int group, int slot, int64_t col, float4 v,
                                            bool store) const {
-    float largest = largest_of(v);
-#pragma unroll
-    for (int step = 1; step < 8; step *= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, step));
-    }
-    const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
-    const float scale = largest / 127.0F;
-    const uint32_t word = codes(v, inverse);
-    int sum = __dp4a(static_cast<int>(word), 0x01010101, 0);
-#pragma unroll
-    for (int step = 1; step < 8; step *= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    const Codes<1> codes = codes_of<1>({v});
     if (!store || col >= divide_up(out.cols, kTileCols) * kTileCols) return;
 
     auto* tile = static_cast<uint8_t*>(out.q8) +
@@ -111,10 +127,9 @@ struct RowWriter {
     const auto block = static_cast<int>(col % kTileCols / 32);
     const auto c = static_cast<int>(col % 32);
     const int at = block * groups.rows + slot;
-    *reinterpret_cast<uint32_t*>(tile + 32 * at + q8_position(c)) = word;
+    *reinterpret_cast<uint32_t*>(tile + 32 * at + q8_position(c)) = codes.words[0];
     if (c == 0) {
-      reinterpret_cast<float2*>(tile + kTileCols * groups.rows)[at] =
-          make_float2(scale, scale * static_cast<float>(sum));
+      reinterpret_cast<float2*>(tile + kTileCols * groups.rows)[at] = codes.factors();
     }
   }
 };
