@@ -2,9 +2,8 @@
 // prefill, several sequences at once. Each time is that of Backend::forward as the scheduler calls
 // it, from tokens to tokens.
 //
-// usage: gpu_engine_bench [--models 7b-q4_k_m,...] [--only search|decode] [--json FILE] [--markdown
-// FILE]
-//        [--commit ID]
+// usage: gpu_engine_bench [--models 7b-q4_k_m,...] [--only search|decode] [--json FILE]
+//                         [--markdown FILE] [--commit ID]
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
