@@ -14,14 +14,19 @@ class GridBarrier {
   __device__ __forceinline__ explicit GridBarrier(unsigned* arrivals) : arrivals_(arrivals) {
     if (threadIdx.x == 0 && arrivals != nullptr) before_ = load();
   }
-  /// Until all have come, and what they wrote is visible past the L1 cache: read it with __ldcg or
-  /// bulk copies.
-  __device__ __forceinline__ void wait() {
+  /// By all threads, when they have written what others wait for. wait() follows.
+  __device__ __forceinline__ void arrive() {
     __syncthreads();
     if (threadIdx.x == 0) {
       const unsigned step = blockIdx.x == 0 ? kAllCame - (gridDim.x - 1) : 1;
       asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(arrivals_), "r"(step)
                    : "memory");
+    }
+  }
+  /// Until all have come, and what they wrote is visible past the L1 cache: read it with __ldcg or
+  /// bulk copies.
+  __device__ __forceinline__ void wait() {
+    if (threadIdx.x == 0) {
       while (((load() ^ before_) & kAllCame) == 0) {
       }
       before_ ^= kAllCame;

@@ -2,6 +2,7 @@
 #include "kernels/cuda/matmul_chain.cuh"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/matmul_chain.h"
 
@@ -27,31 +28,51 @@ int set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step) {
 // chain's, so that each fetches what it can while the other still runs.
 constexpr int kBesideBytes = 64 << 10;
 
-/// How the ring and activations share a multiprocessor's memory: bytes to launch with, or 0 if that
-/// is more than there are. Activations of more than `most_resident` bytes come through the ring.
+/// How a chain's blocks use shared memory.
+struct SharedPlan {
+  int weight_bytes;  // of a slot
+  bool pairs;
+  int64_t most_resident;  // activations of more bytes come through the ring
+  int available;
+  int least_rounds;
+};
+
+/// Bytes to launch with, or 0 if that is more than there are.
 template <int T>
-int plan_shared(ChainParams& p, int weight_bytes, int64_t most_resident, int available,
-                int least_rounds) {
+int plan_shared(ChainParams& p, const SharedPlan& plan) {
   const int fixed = kUnitsAt + p.n_units * unit_bytes<T>();
   int64_t resident = 0;
   bool streamed = false;
   for (int s = 0; s < p.n_steps; ++s) {
     ChainStep& step = p.steps[s];
     const int64_t x_bytes = divide_up(int64_t{p.x_tile_bytes} * step.k_tiles, 16) * 16;
-    step.streamed = step.x != nullptr && x_bytes > most_resident;
+    step.streamed = step.x != nullptr && x_bytes > plan.most_resident;
     streamed = streamed || step.streamed;
     if (!step.streamed) resident = std::max(resident, x_bytes);
   }
+  if (streamed && plan.pairs) return 0;
+  p.pairs = plan.pairs;
   p.ring_offset = fixed;
-  p.slot_x = weight_bytes;
-  p.slot_bytes = weight_bytes + (streamed ? p.x_tile_bytes : 0);
+  p.slot_x = plan.weight_bytes;
+  p.slot_bytes = plan.weight_bytes + (streamed ? p.x_tile_bytes : 0);
   const int64_t round = int64_t{kChainWarps} * p.slot_bytes;
   const int64_t other = fixed + resident;
-  const int64_t rounds = (available - other) / round;
-  if (rounds < least_rounds) return 0;
+  const int64_t rounds = (plan.available - other) / round;
+  if (rounds < plan.least_rounds) return 0;
   p.rounds = static_cast<int>(std::min<int64_t>(rounds, kMaxRounds));
   p.x_offset = fixed + p.rounds * static_cast<int>(round);
   return p.x_offset + static_cast<int>(resident);
+}
+
+/// Of the smallest tile.
+int least_bytes(const ChainParams& p) {
+  int least = tile_bytes(DType::kQ8_0);
+  for (int s = 0; s < p.n_steps; ++s) {
+    for (const TaskParams& task : p.steps[s].tasks) {
+      if (task.weights != nullptr) least = std::min(least, tile_bytes(task.type));
+    }
+  }
+  return least;
 }
 
 int units_of(const ChainStep& step) { return step.row_tiles / (step.swiglu ? 4 : 1); }
@@ -66,11 +87,17 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
   }
   if (p.n_units > kMaxUnits) return false;
   int shared = 0;
+  const int pair_bytes = std::max(weight_bytes, 2 * least_bytes(p));
   for (const int beside : {kBesideBytes, 0}) {
-    for (const int64_t most_resident : {128 << 10, 40 << 10, 0}) {
-      if (shared > 0) break;
-      const int available = limits.shared_bytes - beside;
-      shared = plan_shared<T>(p, weight_bytes, most_resident, available, beside > 0 ? 3 : 2);
+    for (const bool pairs : {true, false}) {
+      for (const int64_t most_resident : {128 << 10, 40 << 10, 0}) {
+        if (shared > 0 || (pairs && std::is_same_v<Weights, Bf16Chain>)) break;
+        shared = plan_shared<T>(p, {.weight_bytes = pairs ? pair_bytes : weight_bytes,
+                                    .pairs = pairs,
+                                    .most_resident = most_resident,
+                                    .available = limits.shared_bytes - beside,
+                                    .least_rounds = beside > 0 && !pairs ? 3 : 2});
+      }
     }
   }
   if (shared == 0) return false;

@@ -70,20 +70,23 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   };
   const auto fill = [&](int round, int open) {
     uint8_t* slot = ring + round * p.slot_bytes;
+    const int n = source.next(p, filling);
     if (elected()) {
       const int x_bytes = filling_streamed ? p.x_tile_bytes : 0;
-      barrier_expect(full + round, source.bytes + x_bytes);
+      barrier_expect(full + round, n * source.bytes + x_bytes);
       if (x_bytes != 0 && filling.step <= open) {
         bulk_copy(slot + p.slot_x, header.steps[filling.step].x + int64_t{filling.k} * x_bytes,
                   x_bytes, full + round);
       }
-      if constexpr (Weights::kOneCopy) source.copy(slot, full + round, policy);
+      if constexpr (Weights::kOneCopy) source.copy(slot, n, full + round, policy);
     }
     if constexpr (!Weights::kOneCopy) source.copy(slot, full + round, policy, lane);
-    if (--filling.left == 0) {
+    filling.left -= n;
+    filling.k += n;
+    if (filling.left == 0) {
       enter_next();
-    } else if (++filling.k < filling.share.k_tiles) {
-      source.advance(header.steps[filling.step], filling.k);
+    } else if (filling.k < filling.share.k_tiles) {
+      source.advance(header.steps[filling.step], filling.k, n);
     } else {
       filling.k = 0;
       ++filling.j;
@@ -117,7 +120,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     find_tile(step);
     StepInput<Weights, T> input(step, shared + p.x_offset);
     if (s > 0) grid.wait();
-    const float factor = input.begin(p, header, grid);
+    input.begin(p, header, grid);
     if (step.swiglu && blockIdx.x == 0) {
       pad_swiglu({step.out.out, {T, 1}}, p.n_rows, warp, lane);
     }
@@ -143,11 +146,15 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       reading.left -= end - begin;
       typename Weights::template Sums<T> of_items;
       Weights::template visit<T>(step, type, lane, [&](const auto& multiply) {
-        for (int k = begin; k < end; ++k) {
+        for (int k = begin; k < end;) {
           const uint8_t* weights = ring + round * p.slot_bytes;
           const uint8_t* x = streamed ? weights + p.slot_x : resident + k * p.x_tile_bytes;
+          const int next = min(k + Weights::together(p, tile_bytes(type)), end);
           barrier_wait(full + round, parity);
-          multiply(k, weights, x, of_items);
+          do {
+            weights = multiply(k, weights, x, of_items);
+            x += p.x_tile_bytes;
+          } while (++k < next);
           __syncwarp();
           if (filling.step < p.n_steps) fill(round, s);
           if (++round == p.rounds) {
@@ -175,7 +182,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         sums[0][2] = __fadd_rn(sums[0][2], part.z);
         sums[0][3] = __fadd_rn(sums[0][3], part.w);
       }
-      scale_sums<T>(sums, factor, lane);
+      scale_sums<T>(sums, input.factor(p, header), lane);
       if (!step.swiglu) {
         write_row_tile<T>(*task, place_in_task(step, *task, row_tile), p.n_rows, sums, lane);
         continue;
@@ -193,10 +200,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         if (lane == 0) header.done[unit] = 0;
       }
     }
+    if (s + 1 == p.n_steps) break;
     // What the next step reads through the copy engine.
-    if (s + 1 < p.n_steps && header.steps[s + 1].streamed) {
-      asm volatile("fence.proxy.async;" ::: "memory");
-    }
+    if (header.steps[s + 1].streamed) asm volatile("fence.proxy.async;" ::: "memory");
+    grid.arrive();
   }
 }
 

@@ -20,20 +20,14 @@ class StepInput {
     if (kEveryBlock && step.floats.x != nullptr) load_weights(0);
   }
 
-  /// Behind the barrier that ends the step in front. Returns what the results of row `lane` are to
-  /// be multiplied with.
-  __device__ __forceinline__ float begin(const ChainParams& p, ChainHeader& header,
-                                         GridBarrier& grid) {
+  /// Behind the barrier that ends the step in front.
+  __device__ __forceinline__ void begin(const ChainParams& p, ChainHeader& header,
+                                        GridBarrier& grid) {
     const bool normed = step_.floats.norm != nullptr;
-    float factor = 1;
     if (kEveryBlock && step_.floats.x != nullptr) {
       for (int row = 0; row < p.n_rows; ++row) write_row(row, x_, header.squares[row]);
       __syncthreads();
-      for (int row = 0; normed && row < p.n_rows; ++row) {
-        const float of_row = norm_factor(header.squares[row]);
-        if (lane() == row) factor = of_row;
-      }
-      return factor;
+      return;
     }
     if (!kEveryBlock && step_.floats.x != nullptr) {
       for (int row = static_cast<int>(blockIdx.x); row < p.n_rows;
@@ -48,12 +42,24 @@ class StepInput {
         }
       }
       if (step_.streamed) asm volatile("fence.proxy.async;" ::: "memory");
+      grid.arrive();
       grid.wait();
-      if (normed && lane() < p.n_rows) factor = __ldcg(p.factors + lane());
+      if (normed && lane() < p.n_rows) factor_ = __ldcg(p.factors + lane());
     }
     if (!step_.streamed) copy(step_.x, step_.k_tiles * p.x_tile_bytes);
     __syncthreads();
-    return factor;
+  }
+
+  /// What the results of row `lane` are to be multiplied with. By all lanes of a warp that has
+  /// items of the step.
+  __device__ __forceinline__ float factor(const ChainParams& p, const ChainHeader& header) {
+    if (kEveryBlock && step_.floats.norm != nullptr && step_.floats.x != nullptr) {
+      for (int row = 0; row < p.n_rows; ++row) {
+        const float of_row = norm_factor(header.squares[row]);
+        if (lane() == row) factor_ = of_row;
+      }
+    }
+    return factor_;
   }
 
  private:
@@ -149,6 +155,7 @@ class StepInput {
   const ChainStep& step_;
   uint8_t* x_;
   float4 weights_[2 * kAtOnce];
+  float factor_ = 1;
 };
 
 #endif

@@ -36,6 +36,7 @@ struct ChainParams {
   int n_rows;
   int x_tile_bytes;
   int n_units;         // that a block has at most in a step of SwiGLU
+  bool pairs;          // two items to a slot, where they fit and there are two
   int rounds;          // slots of a warp
   int slot_bytes;      // weights, then streamed activations
   int slot_x;          // where these are
@@ -144,10 +145,19 @@ struct TiledChain {
     from = task.weights +
            (int64_t{place_in_task(step, task, row_tile)} * at.share.k_tiles + at.k) * bytes;
   }
-  __device__ __forceinline__ void advance(const ChainStep&, int) { from += bytes; }
+  __device__ __forceinline__ void advance(const ChainStep&, int, int n) { from += n * bytes; }
+  /// Items that share a slot, at most.
+  static __device__ __forceinline__ int together(const ChainParams& p, int tile_bytes) {
+    return p.pairs && 2 * tile_bytes <= p.slot_x ? 2 : 1;
+  }
+  /// How many the next slot gets: neighbours in memory, k tiles of one row tile.
+  __device__ __forceinline__ int next(const ChainParams& p, const ItemCursor& at) const {
+    return min(together(p, bytes), min(at.left, at.share.k_tiles - at.k));
+  }
   /// By one lane.
-  __device__ __forceinline__ void copy(uint8_t* slot, uint64_t* full, uint64_t policy) const {
-    bulk_copy_once(slot, from, bytes, full, policy);
+  __device__ __forceinline__ void copy(uint8_t* slot, int n, uint64_t* full,
+                                       uint64_t policy) const {
+    bulk_copy_once(slot, from, n * bytes, full, policy);
   }
   /// Calls f(multiply) for the type of a row tile, where multiply(k, weights, x, sums) adds the
   /// products of an item: what differs between types is outside of loops over k.
@@ -156,6 +166,7 @@ struct TiledChain {
     visit_format(type, [&](auto format) {
       f([&](int, const uint8_t* weights, const uint8_t* x, Sums<T>& sums) {
         multiply_tile<decltype(format), T, 1>(weights, x, 1, lane, sums);
+        return weights + tile_bytes(decltype(format)::kType);
       });
     });
   }
@@ -187,7 +198,9 @@ struct Bf16Chain {
     from = task.weights + 2 * ((row + lane) * step.cols + kBf16TileCols * at.k);
     bytes = n_rows * row_bytes(step, at.k);
   }
-  __device__ __forceinline__ void advance(const ChainStep& step, int k) {
+  static __device__ __forceinline__ int together(const ChainParams&, int) { return 1; }
+  static __device__ __forceinline__ int next(const ChainParams&, const ItemCursor&) { return 1; }
+  __device__ __forceinline__ void advance(const ChainStep& step, int k, int) {
     from += 2 * kBf16TileCols;
     bytes = n_rows * row_bytes(step, k);
   }
@@ -202,6 +215,7 @@ struct Bf16Chain {
   static __device__ __forceinline__ void visit(const ChainStep& step, DType, int lane, const F& f) {
     f([&](int k, const uint8_t* weights, const uint8_t* x, Sums<T>& sums) {
       multiply_bf16<T, 1>(weights, kBf16SlotStride, row_bytes(step, k) / 64, x, 1, lane, sums.of);
+      return weights;
     });
   }
 };
