@@ -28,13 +28,13 @@ int set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step) {
 // chain's, so that each fetches what it can while the other still runs.
 constexpr int kBesideBytes = 64 << 10;
 
-/// How a chain's blocks use shared memory.
+/// How a chain's blocks might use shared memory.
 struct SharedPlan {
-  int weight_bytes;  // of a slot
-  bool pairs;
+  int weight_bytes;       // of a slot
+  bool pairs;             // two items to a slot, where activations do not come with them
   int64_t most_resident;  // activations of more bytes come through the ring
-  int available;
-  int least_rounds;
+  int available;          // bytes
+  int least_rounds;       // of slots, or it is not worth it
 };
 
 /// Bytes to launch with, or 0 if that is more than there are.
@@ -64,7 +64,7 @@ int plan_shared(ChainParams& p, const SharedPlan& plan) {
   return p.x_offset + static_cast<int>(resident);
 }
 
-/// Of the smallest tile.
+/// Bytes of the smallest tile.
 int least_bytes(const ChainParams& p) {
   int least = tile_bytes(DType::kQ8_0);
   for (int s = 0; s < p.n_steps; ++s) {

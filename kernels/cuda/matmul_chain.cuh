@@ -10,9 +10,11 @@
 //     warp       0 0 0 0 0 1 1 1 1 1 2 2 2 2 2 3 3 ..
 //
 // A warp's items go through its own ring of slots in shared memory, which the bulk copy engine
-// fills: a slot anew as soon as it is read. The warp's stream runs on across the steps of a chain,
-// and with dependent launch it begins before the kernel in front has ended. So memory delivers the
-// weights of what comes next while blocks wait for each other and activations are spread.
+// fills: a slot anew as soon as it is read. A slot has two items that are neighbours in memory if
+// both fit: a tile of Q4_K is 18.5 lines of the L2 cache, and copies that end in the middle of a
+// line are slow. The warp's stream runs on across the steps of a chain, and with dependent launch
+// it begins before the kernel in front has ended. So memory delivers the weights of what comes next
+// while blocks wait for each other and activations are spread.
 //
 // A warp adds the products of its k tiles in registers. A row tile that began in another warp's
 // range is the first of its own: it leaves the sums in shared memory, and the warp that has the
@@ -47,7 +49,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   for (int i = static_cast<int>(threadIdx.x); i < sizeof(p.steps) / 4; i += kChainThreads) {
     reinterpret_cast<uint32_t*>(header.steps)[i] = reinterpret_cast<const uint32_t*>(p.steps)[i];
   }
-  if (threadIdx.x < p.n_steps) header.shares[threadIdx.x] = share_of(p.steps[threadIdx.x]);
+  if (threadIdx.x < p.n_steps * kChainWarps) {
+    const auto of_step = static_cast<int>(threadIdx.x) / kChainWarps;
+    deal(p.steps[of_step], static_cast<int>(threadIdx.x) % kChainWarps, header.shares[of_step]);
+  }
   if (threadIdx.x < kChainWarps) header.left[threadIdx.x] = 0;
   if (threadIdx.x < kMaxUnits) header.done[threadIdx.x] = 0;
   if (lane < p.rounds) barrier_init(full + lane, 1);
@@ -70,7 +75,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   };
   const auto fill = [&](int round, int open) {
     uint8_t* slot = ring + round * p.slot_bytes;
-    const int n = source.next(p, filling);
+    const int n = source.next(p, filling, header.steps[filling.step].k_tiles);
     if (elected()) {
       const int x_bytes = filling_streamed ? p.x_tile_bytes : 0;
       barrier_expect(full + round, n * source.bytes + x_bytes);
@@ -85,11 +90,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     filling.k += n;
     if (filling.left == 0) {
       enter_next();
-    } else if (filling.k < filling.share.k_tiles) {
+    } else if (filling.k < header.steps[filling.step].k_tiles) {
       source.advance(header.steps[filling.step], filling.k, n);
     } else {
-      filling.k = 0;
-      ++filling.j;
+      filling.next_row_tile(header);
       locate();
     }
   };
@@ -102,14 +106,12 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   auto* left = reinterpret_cast<float4*>(shared + kChainHeaderBytes);  // (warps, lanes)
   auto* totals = reinterpret_cast<float*>(shared + kUnitsAt);
   ItemCursor reading;
-  // The row tile that comes next, found while blocks wait.
-  int row_tile = 0;
+  // Of the row tile that comes next, found while blocks wait.
   const TaskParams* task = nullptr;
   DType type = {};
-  const auto find_tile = [&](const ChainStep& step) {
+  const auto find_task = [&](const ChainStep& step) {
     if (reading.left == 0) return;
-    row_tile = reading.row_tile();
-    task = &task_of(step, row_tile);
+    task = &task_of(step, reading.row_tile);
     type = task->type;
   };
   int round = 0;
@@ -117,14 +119,14 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   for (int s = 0; s < p.n_steps; ++s) {
     const ChainStep& step = header.steps[s];
     reading.enter_next(p, header, warp);
-    find_tile(step);
+    find_task(step);
     StepInput<Weights, T> input(step, shared + p.x_offset);
     if (s > 0) grid.wait();
     input.begin(p, header, grid);
     if (step.swiglu && blockIdx.x == 0) {
       pad_swiglu({step.out.out, {T, 1}}, p.n_rows, warp, lane);
     }
-    const int k_tiles = reading.share.k_tiles;
+    const int k_tiles = step.k_tiles;
     if (step.streamed && lane == 0) {
       // x of what was fetched without it.
       asm volatile("fence.proxy.async;" ::: "memory");
@@ -140,7 +142,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     }
     const uint8_t* resident = shared + p.x_offset;
     const bool streamed = step.streamed;
-    for (; reading.left > 0; ++reading.j, reading.k = 0, find_tile(step)) {
+    for (; reading.left > 0; reading.next_row_tile(header), find_task(step)) {
       const int begin = reading.k;
       const int end = min(k_tiles, begin + reading.left);
       reading.left -= end - begin;
@@ -172,19 +174,11 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         continue;
       }
       // The row tile's other parts are in the ranges of the warps behind this one.
-      const int past = (reading.j + 1) * k_tiles;
-      for (int other = warp + 1; end < k_tiles && reading.share.begin(other) < past; ++other) {
-        if (reading.share.begin(other) == reading.share.begin(other + 1)) continue;
-        wait_for_count(header.left + other, s + 1);
-        const float4 part = left[32 * other + lane];
-        sums[0][0] = __fadd_rn(sums[0][0], part.x);
-        sums[0][1] = __fadd_rn(sums[0][1], part.y);
-        sums[0][2] = __fadd_rn(sums[0][2], part.z);
-        sums[0][3] = __fadd_rn(sums[0][3], part.w);
-      }
+      if (end < k_tiles) add_left(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
       scale_sums<T>(sums, input.factor(p, header), lane);
       if (!step.swiglu) {
-        write_row_tile<T>(*task, place_in_task(step, *task, row_tile), p.n_rows, sums, lane);
+        write_row_tile<T>(*task, place_in_task(step, *task, reading.row_tile), p.n_rows, sums,
+                          lane);
         continue;
       }
       const int unit = reading.j >> 2;
@@ -196,7 +190,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       const unsigned before = lane == 0 ? count(header.done + unit) : 0;
       __syncwarp();
       if (__shfl_sync(~0U, before, 0) == 3) {
-        write_swiglu<T>({step.out.out, {T, 1}}, row_tile >> 2, p.n_rows, to, lane);
+        write_swiglu<T>({step.out.out, {T, 1}}, reading.row_tile >> 2, p.n_rows, to, lane);
         if (lane == 0) header.done[unit] = 0;
       }
     }

@@ -56,7 +56,7 @@ __host__ __device__ constexpr int unit_bytes() {
 /// What a warp leaves of a row tile that began before its range: a float4 of each lane.
 inline constexpr int kLeftBytes = 32 * 16;
 /// What is in front of that: ChainHeader.
-inline constexpr int kChainHeaderBytes = 2560;
+inline constexpr int kChainHeaderBytes = 2688;
 inline constexpr int kUnitsAt = kChainHeaderBytes + kChainWarps * kLeftBytes;
 
 struct TiledChain;  // kinds of weights
@@ -64,14 +64,20 @@ struct Bf16Chain;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
-/// The block's share of a step: every so many units as there are blocks. Its items, row tile by row
-/// tile, are dealt to the warps in ranges.
+/// The block's share of a step: every so many units as there are blocks.
 struct StepShare {
   int first;  // its first unit
   int shift;  // log2 of the row tiles of a unit
   int k_tiles;
   int n_items;
-  __device__ __forceinline__ int begin(int warp) const { return warp * n_items / kChainWarps; }
+  // Its items, row tile by row tile, are dealt to the warps in ranges.
+  int begins[kChainWarps + 1];
+  int first_row_tiles[kChainWarps];  // of the ranges' first items, among the block's
+  /// The j-th row tile of its units, among the step's.
+  __device__ __forceinline__ int row_tile(int j) const {
+    const int unit = first + (j >> shift) * static_cast<int>(gridDim.x);
+    return (unit << shift) + (j & ((1 << shift) - 1));
+  }
 };
 
 struct ChainHeader {
@@ -82,16 +88,29 @@ struct ChainHeader {
   StepShare shares[kMaxMatmulSteps];
   ChainStep steps[kMaxMatmulSteps];  // as the launch gave them
 };
-static_assert(sizeof(ChainHeader) <= kChainHeaderBytes);
+// No more than it needs: a few bytes more, and a 7B's chain of BF16 has two slots a warp, not
+// three.
+static_assert(sizeof(ChainHeader) <= kChainHeaderBytes &&
+              sizeof(ChainHeader) > kChainHeaderBytes - 64);
 
-__device__ __forceinline__ StepShare share_of(const ChainStep& step) {
+/// Writes the block's share of a step: each warp's own part, the first warp what all have alike.
+/// Once, as divisions are long.
+__device__ __forceinline__ void deal(const ChainStep& step, int warp, StepShare& share) {
   const auto blocks = static_cast<int>(gridDim.x);
-  StepShare share = {static_cast<int>(blockIdx.x) - step.first_block, step.swiglu ? 2 : 0,
-                     step.k_tiles, 0};
-  if (share.first < 0) share.first += blocks;
-  const int last = (step.row_tiles >> share.shift) - 1 - share.first;
-  if (last >= 0) share.n_items = ((last / blocks + 1) << share.shift) * step.k_tiles;
-  return share;
+  const int shift = step.swiglu ? 2 : 0;
+  int first = static_cast<int>(blockIdx.x) - step.first_block;
+  if (first < 0) first += blocks;
+  const int last = (step.row_tiles >> shift) - 1 - first;
+  const int n_items = last >= 0 ? ((last / blocks + 1) << shift) * step.k_tiles : 0;
+  if (warp == 0) {
+    share.first = first;
+    share.shift = shift;
+    share.k_tiles = step.k_tiles;
+    share.n_items = n_items;
+    share.begins[kChainWarps] = n_items;
+  }
+  share.begins[warp] = warp * n_items / kChainWarps;
+  share.first_row_tiles[warp] = share.begins[warp] / step.k_tiles;
 }
 
 /// A warp's place in the stream: an item of a step.
@@ -99,21 +118,23 @@ struct ItemCursor {
   int step = -1;
   int left = 0;  // items of the warp's range from this one on
   int k = 0;
-  int j = 0;  // the row tile, among the block's
-  StepShare share = {};
+  int j = 0;         // the row tile, among the block's
+  int row_tile = 0;  // and among the step's
 
-  __device__ __forceinline__ int row_tile() const {
-    return ((share.first + (j >> share.shift) * static_cast<int>(gridDim.x)) << share.shift) +
-           (j & ((1 << share.shift) - 1));
-  }
   __device__ __forceinline__ void enter_next(const ChainParams& p, const ChainHeader& header,
                                              int warp) {
     if (++step >= p.n_steps) return;
-    share = header.shares[step];
-    const int begin = share.begin(warp);
-    left = share.begin(warp + 1) - begin;
-    j = begin / share.k_tiles;
+    const StepShare& share = header.shares[step];
+    const int begin = share.begins[warp];
+    left = share.begins[warp + 1] - begin;
+    j = share.first_row_tiles[warp];
     k = begin - j * share.k_tiles;
+    row_tile = share.row_tile(j);
+  }
+  __device__ __forceinline__ void next_row_tile(const ChainHeader& header) {
+    k = 0;
+    ++j;
+    row_tile = header.shares[step].row_tile(j);
   }
 };
 
@@ -139,11 +160,11 @@ struct TiledChain {
   int bytes = 0;  // of an item
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.q8 = at; }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int) {
-    const int row_tile = at.row_tile();
+    const int row_tile = at.row_tile;
     const TaskParams& task = task_of(step, row_tile);
     bytes = tile_bytes(task.type);
-    from = task.weights +
-           (int64_t{place_in_task(step, task, row_tile)} * at.share.k_tiles + at.k) * bytes;
+    from =
+        task.weights + (int64_t{place_in_task(step, task, row_tile)} * step.k_tiles + at.k) * bytes;
   }
   __device__ __forceinline__ void advance(const ChainStep&, int, int n) { from += n * bytes; }
   /// Items that share a slot, at most.
@@ -151,8 +172,9 @@ struct TiledChain {
     return p.pairs && 2 * tile_bytes <= p.slot_x ? 2 : 1;
   }
   /// How many the next slot gets: neighbours in memory, k tiles of one row tile.
-  __device__ __forceinline__ int next(const ChainParams& p, const ItemCursor& at) const {
-    return min(together(p, bytes), min(at.left, at.share.k_tiles - at.k));
+  __device__ __forceinline__ int next(const ChainParams& p, const ItemCursor& at,
+                                      int k_tiles) const {
+    return min(together(p, bytes), min(at.left, k_tiles - at.k));
   }
   /// By one lane.
   __device__ __forceinline__ void copy(uint8_t* slot, int n, uint64_t* full,
@@ -191,15 +213,18 @@ struct Bf16Chain {
     return 2 * min(kBf16TileCols, step.cols - kBf16TileCols * k);
   }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int lane) {
-    const int row_tile = at.row_tile();
+    const int row_tile = at.row_tile;
     const TaskParams& task = task_of(step, row_tile);
     const int64_t row = int64_t{kTileRows} * place_in_task(step, task, row_tile);
     n_rows = static_cast<int>(min(int64_t{kTileRows}, task.rows - row));
     from = task.weights + 2 * ((row + lane) * step.cols + kBf16TileCols * at.k);
     bytes = n_rows * row_bytes(step, at.k);
   }
+  // A row's part is two lines of the L2 cache: a copy of its own.
   static __device__ __forceinline__ int together(const ChainParams&, int) { return 1; }
-  static __device__ __forceinline__ int next(const ChainParams&, const ItemCursor&) { return 1; }
+  static __device__ __forceinline__ int next(const ChainParams&, const ItemCursor&, int) {
+    return 1;
+  }
   __device__ __forceinline__ void advance(const ChainStep& step, int k, int) {
     from += 2 * kBf16TileCols;
     bytes = n_rows * row_bytes(step, k);

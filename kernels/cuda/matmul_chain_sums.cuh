@@ -56,6 +56,39 @@ __device__ __forceinline__ void scale_sums(RowSums<1>& sums, float factor, int l
   }
 }
 
+/// Adds what the warps behind this one have left of the row tile that ends in front of the block's
+/// item `past`, in their order.
+__device__ __forceinline__ void add_left(const ChainHeader& header, const float4* left, int step,
+                                         int warp, int past, RowSums<1>& sums, int lane) {
+  // Each lane waits for one of them.
+  const int other = warp + 1 + lane;
+  bool wanted = other < kChainWarps;
+  if (wanted) {
+    const int* begins = header.shares[step].begins + other;
+    wanted = begins[0] < past && begins[0] < begins[1];
+    if (wanted) wait_for_count(header.left + other, step + 1);
+  }
+  __syncwarp();
+  const unsigned others = __ballot_sync(~0U, wanted);
+  constexpr int kAtOnce = 2;
+#pragma unroll 1
+  for (int first = 0; others >> first != 0; first += kAtOnce) {
+    float4 parts[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if ((others >> (first + i) & 1U) != 0) parts[i] = left[32 * (warp + 1 + first + i) + lane];
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if ((others >> (first + i) & 1U) == 0) continue;
+      sums[0][0] = __fadd_rn(sums[0][0], parts[i].x);
+      sums[0][1] = __fadd_rn(sums[0][1], parts[i].y);
+      sums[0][2] = __fadd_rn(sums[0][2], parts[i].z);
+      sums[0][3] = __fadd_rn(sums[0][3], parts[i].w);
+    }
+  }
+}
+
 /// A row tile to y, by one warp.
 template <int T>
 __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,
