@@ -27,6 +27,8 @@ int set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step) {
 // Left to the kernel in front or behind, attention most of all: its blocks are resident beside a
 // chain's, so that each fetches what it can while the other still runs.
 constexpr int kBesideBytes = 64 << 10;
+// A chain of BF16 weights with more items for a block gains more from a third slot than from that.
+constexpr int kShortChainItems = 400;
 
 /// How a chain's blocks might use shared memory.
 struct SharedPlan {
@@ -86,6 +88,9 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
     }
   }
   if (p.n_units > kMaxUnits) return false;
+  int64_t items = 0;
+  for (int s = 0; s < p.n_steps; ++s) items += int64_t{p.steps[s].row_tiles} * p.steps[s].k_tiles;
+  const bool two_slots = T <= kMaxFloatRows && items < kShortChainItems * limits.processors;
   int shared = 0;
   const int pair_bytes = std::max(weight_bytes, 2 * least_bytes(p));
   for (const int beside : {kBesideBytes, 0}) {
@@ -96,7 +101,7 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
                                     .pairs = pairs,
                                     .most_resident = most_resident,
                                     .available = limits.shared_bytes - beside,
-                                    .least_rounds = beside > 0 && !pairs ? 3 : 2});
+                                    .least_rounds = beside == 0 || pairs || two_slots ? 2 : 3});
       }
     }
   }

@@ -11,9 +11,9 @@ namespace fimd::cuda {
 
 inline constexpr int kChainWarps = 12;  // W
 inline constexpr int kChainThreads = 32 * kChainWarps;
-/// Registers are dealt as if there were so many threads: 96 each leave attention's blocks enough to
-/// be resident beside one of these.
-inline constexpr int kChainRegisterThreads = 640;
+/// Registers are dealt as if there were so many threads: 128 each leave attention's blocks of four
+/// warps enough to be resident beside one of these.
+inline constexpr int kChainRegisterThreads = 512;
 inline constexpr int kMaxRounds = 64 / kChainWarps;  // slots of a warp
 
 struct ChainStep {
