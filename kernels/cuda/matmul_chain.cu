@@ -49,6 +49,7 @@ int plan_shared(ChainParams& p, const SharedPlan& plan) {
     ChainStep& step = p.steps[s];
     const int64_t x_bytes = divide_up(int64_t{p.x_tile_bytes} * step.k_tiles, 16) * 16;
     step.streamed = step.x != nullptr && x_bytes > plan.most_resident;
+    if (step.streamed && !kStreams<T>) return 0;
     streamed = streamed || step.streamed;
     if (!step.streamed) resident = std::max(resident, x_bytes);
   }

@@ -62,7 +62,8 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   // The next item to fetch. Its part of x is fetched with it if it is there: from its step's
   // beginning on.
   ItemCursor filling;
-  bool filling_streamed = false;
+  [[maybe_unused]] bool filling_streamed = false;
+  int filling_k_tiles = 0;
   Weights source;
   const auto locate = [&] { source.locate(header.steps[filling.step], filling, lane); };
   const auto enter_next = [&] {
@@ -70,14 +71,15 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       filling.enter_next(p, header, warp);
     } while (filling.step < p.n_steps && filling.left == 0);
     if (filling.step == p.n_steps) return;
-    filling_streamed = header.steps[filling.step].streamed;
+    filling_streamed = kStreams<T> && header.steps[filling.step].streamed;
+    filling_k_tiles = header.steps[filling.step].k_tiles;
     locate();
   };
   const auto fill = [&](int round, int open) {
     uint8_t* slot = ring + round * p.slot_bytes;
-    const int n = source.next(p, filling, header.steps[filling.step].k_tiles);
+    const int n = source.next(p, filling, filling_k_tiles);
     if (elected()) {
-      const int x_bytes = filling_streamed ? p.x_tile_bytes : 0;
+      const int x_bytes = kStreams<T> && filling_streamed ? p.x_tile_bytes : 0;
       barrier_expect(full + round, n * source.bytes + x_bytes);
       if (x_bytes != 0 && filling.step <= open) {
         bulk_copy(slot + p.slot_x, header.steps[filling.step].x + int64_t{filling.k} * x_bytes,
@@ -90,7 +92,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     filling.k += n;
     if (filling.left == 0) {
       enter_next();
-    } else if (filling.k < header.steps[filling.step].k_tiles) {
+    } else if (filling.k < filling_k_tiles) {
       source.advance(header.steps[filling.step], filling.k, n);
     } else {
       filling.next_row_tile(header);
@@ -127,7 +129,8 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       pad_swiglu({step.out.out, {T, 1}}, p.n_rows, warp, lane);
     }
     const int k_tiles = step.k_tiles;
-    if (step.streamed && lane == 0) {
+    const bool streamed = kStreams<T> && step.streamed;
+    if (streamed && lane == 0) {
       // x of what was fetched without it.
       asm volatile("fence.proxy.async;" ::: "memory");
       const int fetched = reading.left - (filling.step > s ? 0 : filling.left);
@@ -141,7 +144,6 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       }
     }
     const uint8_t* resident = shared + p.x_offset;
-    const bool streamed = step.streamed;
     for (; reading.left > 0; reading.next_row_tile(header), find_task(step)) {
       const int begin = reading.k;
       const int end = min(k_tiles, begin + reading.left);
@@ -196,7 +198,8 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     }
     if (s + 1 == p.n_steps) break;
     // What the next step reads through the copy engine.
-    if (header.steps[s + 1].streamed) asm volatile("fence.proxy.async;" ::: "memory");
+    if (kStreams<T> && header.steps[s + 1].streamed)
+      asm volatile("fence.proxy.async;" ::: "memory");
     grid.arrive();
   }
 }

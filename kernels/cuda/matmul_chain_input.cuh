@@ -46,7 +46,7 @@ class StepInput {
       grid.wait();
       if (normed && lane() < p.n_rows) factor_ = __ldcg(p.factors + lane());
     }
-    if (!step_.streamed) copy(step_.x, step_.k_tiles * p.x_tile_bytes);
+    if (!kStreams<T> || !step_.streamed) copy(step_.x, step_.k_tiles * p.x_tile_bytes);
     __syncthreads();
   }
 

@@ -55,6 +55,9 @@ __host__ __device__ constexpr int unit_bytes() {
 }
 /// What a warp leaves of a row tile that began before its range: a float4 of each lane.
 inline constexpr int kLeftBytes = 32 * 16;
+/// Activations of one or two rows are never too many to be resident.
+template <int T>
+inline constexpr bool kStreams = T > kMaxFloatRows;
 /// What is in front of that: ChainHeader.
 inline constexpr int kChainHeaderBytes = 2688;
 inline constexpr int kUnitsAt = kChainHeaderBytes + kChainWarps * kLeftBytes;
