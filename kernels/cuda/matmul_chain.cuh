@@ -23,9 +23,10 @@
 // gate and the same two of up: 32 columns of the result, which are a block of quantised
 // activations; the warp that completes the last of the four makes it.
 //
-// Activations are in shared memory: all of them, or, if they are many, each item's part comes
-// through the ring with the weights. Floats are quantised by every block for itself (one or two
-// rows), or by as many blocks as there are rows for all; a norm's factor is applied to the sums.
+// Activations are in shared memory: all of them, or, if they are many (of more than two rows), each
+// item's part comes through the ring with the weights. Floats are quantised by every block for
+// itself (one or two rows), or by as many blocks as there are rows for all; a norm's factor is
+// applied to the sums.
 #pragma once
 
 #include "kernels/cuda/launch.h"
@@ -59,49 +60,52 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   barrier_init_done();
   __syncthreads();
 
-  // The next item to fetch. Its part of x is fetched with it if it is there: from its step's
+  // The next items to fetch. Their part of x is fetched with them if it is there: from their step's
   // beginning on.
   ItemCursor filling;
   [[maybe_unused]] bool filling_streamed = false;
-  int filling_k_tiles = 0;
+  int together = 1;  // items to a slot
   Weights source;
-  const auto locate = [&] { source.locate(header.steps[filling.step], filling, lane); };
+  const auto locate = [&] {
+    source.locate(header.steps[filling.step], filling, lane);
+    together = Weights::together(p, source.bytes);
+  };
   const auto enter_next = [&] {
     do {
       filling.enter_next(p, header, warp);
-    } while (filling.step < p.n_steps && filling.left == 0);
+    } while (filling.step < p.n_steps && filling.run == 0);
     if (filling.step == p.n_steps) return;
     filling_streamed = kStreams<T> && header.steps[filling.step].streamed;
-    filling_k_tiles = header.steps[filling.step].k_tiles;
     locate();
   };
-  const auto fill = [&](int round, int open) {
-    uint8_t* slot = ring + round * p.slot_bytes;
-    const int n = source.next(p, filling, filling_k_tiles);
+  const auto fill = [&](uint8_t* slot, uint64_t* barrier, int open) {
+    const int n = min(together, filling.run);
     if (elected()) {
       const int x_bytes = kStreams<T> && filling_streamed ? p.x_tile_bytes : 0;
-      barrier_expect(full + round, n * source.bytes + x_bytes);
+      barrier_expect(barrier, n * source.bytes + x_bytes);
       if (x_bytes != 0 && filling.step <= open) {
         bulk_copy(slot + p.slot_x, header.steps[filling.step].x + int64_t{filling.k} * x_bytes,
-                  x_bytes, full + round);
+                  x_bytes, barrier);
       }
-      if constexpr (Weights::kOneCopy) source.copy(slot, n, full + round, policy);
+      if constexpr (Weights::kOneCopy) source.copy(slot, n, barrier, policy);
     }
-    if constexpr (!Weights::kOneCopy) source.copy(slot, full + round, policy, lane);
-    filling.left -= n;
+    if constexpr (!Weights::kOneCopy) source.copy(slot, barrier, policy, lane);
+    filling.run -= n;
     filling.k += n;
-    if (filling.left == 0) {
-      enter_next();
-    } else if (filling.k < filling_k_tiles) {
+    if (filling.run > 0) {
       source.advance(header.steps[filling.step], filling.k, n);
-    } else {
+    } else if (filling.left > 0) {
       filling.next_row_tile(header);
       locate();
+    } else {
+      enter_next();
     }
   };
   enter_next();
   // Weights first: they wait for nobody.
-  for (int i = 0; i < p.rounds && filling.step < p.n_steps; ++i) fill(i, -1);
+  for (int i = 0; i < p.rounds && filling.step < p.n_steps; ++i) {
+    fill(ring + i * p.slot_bytes, full + i, -1);
+  }
   pdl_wait();
 
   GridBarrier grid(p.arrivals);
@@ -112,12 +116,21 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   const TaskParams* task = nullptr;
   DType type = {};
   const auto find_task = [&](const ChainStep& step) {
-    if (reading.left == 0) return;
+    if (reading.run == 0) return;
     task = &task_of(step, reading.row_tile);
     type = task->type;
   };
-  int round = 0;
+  // The slot to read next.
+  uint8_t* slot = ring;
+  uint64_t* barrier = full;
   uint32_t parity = 0;
+  const auto next_slot = [&](uint8_t*& at, uint64_t*& of) {
+    at += p.slot_bytes;
+    if (++of != full + p.rounds) return false;
+    at = ring;
+    of = full;
+    return true;
+  };
   for (int s = 0; s < p.n_steps; ++s) {
     const ChainStep& step = header.steps[s];
     reading.enter_next(p, header, warp);
@@ -133,55 +146,27 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     if (streamed && lane == 0) {
       // x of what was fetched without it.
       asm volatile("fence.proxy.async;" ::: "memory");
-      const int fetched = reading.left - (filling.step > s ? 0 : filling.left);
-      int r = round;
+      const int to_fetch = filling.step > s ? 0 : filling.run + filling.left;
+      const int fetched = reading.run + reading.left - to_fetch;
+      uint8_t* at = slot;
+      uint64_t* of = barrier;
       int k = reading.k;
       for (int i = 0; i < fetched; ++i) {
-        bulk_copy(ring + r * p.slot_bytes + p.slot_x, step.x + int64_t{k} * p.x_tile_bytes,
-                  p.x_tile_bytes, full + r);
-        if (++r == p.rounds) r = 0;
+        bulk_copy(at + p.slot_x, step.x + int64_t{k} * p.x_tile_bytes, p.x_tile_bytes, of);
+        next_slot(at, of);
         if (++k == k_tiles) k = 0;
       }
     }
     const uint8_t* resident = shared + p.x_offset;
-    for (; reading.left > 0; reading.next_row_tile(header), find_task(step)) {
-      const int begin = reading.k;
-      const int end = min(k_tiles, begin + reading.left);
-      reading.left -= end - begin;
-      typename Weights::template Sums<T> of_items;
-      Weights::template visit<T>(step, type, lane, [&](const auto& multiply) {
-        for (int k = begin; k < end;) {
-          const uint8_t* weights = ring + round * p.slot_bytes;
-          const uint8_t* x = streamed ? weights + p.slot_x : resident + k * p.x_tile_bytes;
-          const int next = min(k + Weights::together(p, tile_bytes(type)), end);
-          barrier_wait(full + round, parity);
-          do {
-            weights = multiply(k, weights, x, of_items);
-            x += p.x_tile_bytes;
-          } while (++k < next);
-          __syncwarp();
-          if (filling.step < p.n_steps) fill(round, s);
-          if (++round == p.rounds) {
-            round = 0;
-            parity ^= 1U;
-          }
-        }
-      });
-      RowSums<1> sums;
-      of_items.total(sums);
-      if (begin > 0) {
-        left[32 * warp + lane] = make_float4(sums[0][0], sums[0][1], sums[0][2], sums[0][3]);
-        __syncwarp();
-        if (lane == 0) set_count(header.left + warp, s + 1);
-        continue;
-      }
+    // Makes results of a row tile's sums, those of its k tiles up to `end`.
+    const auto finish = [&](int end, RowSums<1>& sums) {
       // The row tile's other parts are in the ranges of the warps behind this one.
       if (end < k_tiles) add_left(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
       scale_sums<T>(sums, input.factor(p, header), lane);
       if (!step.swiglu) {
         write_row_tile<T>(*task, place_in_task(step, *task, reading.row_tile), p.n_rows, sums,
                           lane);
-        continue;
+        return;
       }
       const int unit = reading.j >> 2;
       float* to = totals + unit * (unit_bytes<T>() / 4);
@@ -195,11 +180,46 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         write_swiglu<T>({step.out.out, {T, 1}}, reading.row_tile >> 2, p.n_rows, to, lane);
         if (lane == 0) header.done[unit] = 0;
       }
+    };
+    while (reading.run > 0) {
+      const int begin = reading.k;
+      const int end = begin + reading.run;
+      typename Weights::template Sums<T> of_items;
+      Weights::template visit<T>(step, type, lane, [&](const auto& multiply) {
+        const int most = Weights::together(p, tile_bytes(type));
+        const uint8_t* x = resident + begin * p.x_tile_bytes;
+        for (int k = begin; k < end;) {
+          const uint8_t* weights = slot;
+          if (streamed) x = slot + p.slot_x;
+          const int next = min(k + most, end);
+          barrier_wait(barrier, parity);
+          do {
+            weights = multiply(k, weights, x, of_items);
+            x += p.x_tile_bytes;
+          } while (++k < next);
+          __syncwarp();
+          if (filling.step < p.n_steps) fill(slot, barrier, s);
+          if (next_slot(slot, barrier)) parity ^= 1U;
+        }
+      });
+      RowSums<1> sums;
+      of_items.total(sums);
+      if (begin > 0) {
+        left[32 * warp + lane] = make_float4(sums[0][0], sums[0][1], sums[0][2], sums[0][3]);
+        __syncwarp();
+        if (lane == 0) set_count(header.left + warp, s + 1);
+      } else {
+        finish(end, sums);
+      }
+      if (reading.left == 0) break;
+      reading.next_row_tile(header);
+      find_task(step);
     }
     if (s + 1 == p.n_steps) break;
     // What the next step reads through the copy engine.
-    if (kStreams<T> && header.steps[s + 1].streamed)
+    if (kStreams<T> && header.steps[s + 1].streamed) {
       asm volatile("fence.proxy.async;" ::: "memory");
+    }
     grid.arrive();
   }
 }

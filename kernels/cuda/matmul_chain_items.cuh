@@ -72,7 +72,6 @@ struct StepShare {
   int first;  // its first unit
   int shift;  // log2 of the row tiles of a unit
   int k_tiles;
-  int n_items;
   // Its items, row tile by row tile, are dealt to the warps in ranges.
   int begins[kChainWarps + 1];
   int first_row_tiles[kChainWarps];  // of the ranges' first items, among the block's
@@ -109,35 +108,44 @@ __device__ __forceinline__ void deal(const ChainStep& step, int warp, StepShare&
     share.first = first;
     share.shift = shift;
     share.k_tiles = step.k_tiles;
-    share.n_items = n_items;
     share.begins[kChainWarps] = n_items;
   }
   share.begins[warp] = warp * n_items / kChainWarps;
   share.first_row_tiles[warp] = share.begins[warp] / step.k_tiles;
 }
 
-/// A warp's place in the stream: an item of a step.
+/// A warp's place in the stream: runs of items, each of one row tile.
 struct ItemCursor {
   int step = -1;
-  int left = 0;  // items of the warp's range from this one on
-  int k = 0;
-  int j = 0;         // the row tile, among the block's
+  int run = 0;       // items of the run from this one on
+  int left = 0;      // of the warp's range behind the run
+  int k = 0;         // the item's k tile
+  int j = 0;         // its row tile, among the block's
   int row_tile = 0;  // and among the step's
 
+  /// The first run of the warp's range of the next step, of no items if it has none.
   __device__ __forceinline__ void enter_next(const ChainParams& p, const ChainHeader& header,
                                              int warp) {
+    run = 0;
     if (++step >= p.n_steps) return;
     const StepShare& share = header.shares[step];
     const int begin = share.begins[warp];
     left = share.begins[warp + 1] - begin;
     j = share.first_row_tiles[warp];
-    k = begin - j * share.k_tiles;
-    row_tile = share.row_tile(j);
+    begin_run(share, begin - j * share.k_tiles);
   }
+  /// The next run of the range, if items are left.
   __device__ __forceinline__ void next_row_tile(const ChainHeader& header) {
-    k = 0;
     ++j;
-    row_tile = header.shares[step].row_tile(j);
+    begin_run(header.shares[step], 0);
+  }
+
+ private:
+  __device__ __forceinline__ void begin_run(const StepShare& share, int first) {
+    k = first;
+    run = min(left, share.k_tiles - k);
+    left -= run;
+    row_tile = share.row_tile(j);
   }
 };
 
@@ -170,14 +178,10 @@ struct TiledChain {
         task.weights + (int64_t{place_in_task(step, task, row_tile)} * step.k_tiles + at.k) * bytes;
   }
   __device__ __forceinline__ void advance(const ChainStep&, int, int n) { from += n * bytes; }
-  /// Items that share a slot, at most.
+  /// Items of these bytes that share a slot, at most: neighbours in memory, k tiles of one row
+  /// tile.
   static __device__ __forceinline__ int together(const ChainParams& p, int tile_bytes) {
     return p.pairs && 2 * tile_bytes <= p.slot_x ? 2 : 1;
-  }
-  /// How many the next slot gets: neighbours in memory, k tiles of one row tile.
-  __device__ __forceinline__ int next(const ChainParams& p, const ItemCursor& at,
-                                      int k_tiles) const {
-    return min(together(p, bytes), min(at.left, k_tiles - at.k));
   }
   /// By one lane.
   __device__ __forceinline__ void copy(uint8_t* slot, int n, uint64_t* full,
@@ -185,7 +189,8 @@ struct TiledChain {
     bulk_copy_once(slot, from, n * bytes, full, policy);
   }
   /// Calls f(multiply) for the type of a row tile, where multiply(k, weights, x, sums) adds the
-  /// products of an item: what differs between types is outside of loops over k.
+  /// products of an item and returns what is behind it: what differs between types is outside of
+  /// loops over k.
   template <int T, class F>
   static __device__ __forceinline__ void visit(const ChainStep&, DType type, int lane, const F& f) {
     visit_format(type, [&](auto format) {
@@ -225,9 +230,6 @@ struct Bf16Chain {
   }
   // A row's part is two lines of the L2 cache: a copy of its own.
   static __device__ __forceinline__ int together(const ChainParams&, int) { return 1; }
-  static __device__ __forceinline__ int next(const ChainParams&, const ItemCursor&, int) {
-    return 1;
-  }
   __device__ __forceinline__ void advance(const ChainStep& step, int k, int) {
     from += 2 * kBf16TileCols;
     bytes = n_rows * row_bytes(step, k);
