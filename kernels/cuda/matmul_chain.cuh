@@ -47,8 +47,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   uint64_t* full = header.full[warp];
   uint8_t* ring = shared + p.ring_offset + warp * p.rounds * p.slot_bytes;
   // What is read by varying indices: constant memory is slow at that.
-  for (int i = static_cast<int>(threadIdx.x); i < sizeof(p.steps) / 4; i += kChainThreads) {
-    reinterpret_cast<uint32_t*>(header.steps)[i] = reinterpret_cast<const uint32_t*>(p.steps)[i];
+  static_assert(sizeof(p.steps) % 8 == 0 && sizeof(p.steps) / 8 <= kChainThreads);
+  if (threadIdx.x < sizeof(p.steps) / 8) {
+    reinterpret_cast<uint2*>(header.steps)[threadIdx.x] =
+        reinterpret_cast<const uint2*>(p.steps)[threadIdx.x];
   }
   if (threadIdx.x < p.n_steps * kChainWarps) {
     const auto of_step = static_cast<int>(threadIdx.x) / kChainWarps;
