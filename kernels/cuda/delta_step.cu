@@ -7,10 +7,9 @@
 // has 8 rows of 4 columns of S in registers. Blocks meet twice: when all have read the tails of q
 // and k, which one of them then replaces, and to add the two halves of a head's norm.
 //
-// A block is small enough to be resident beside one of a chain of products (96 registers a thread
-// of 384), in front and behind: S is read while the products in front still run, and those behind
-// fetch weights while this kernel runs. What is left is latency, while memory is busy with those
-// weights: what the kernel in front wrote is asked for at once, and nothing waits for stores.
+// A block asks for S before the kernel in front has ended, as soon as a block of that has left its
+// multiprocessor. What is left is latency, while memory is busy with the weights of the chain
+// behind: what the kernel in front wrote is asked for at once, and nothing waits for stores.
 #include "kernels/cuda/delta_projections.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/quantize.cuh"
