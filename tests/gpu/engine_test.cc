@@ -109,7 +109,9 @@ TEST_CASE("in pieces, in any pages, with others: the logits stay the same") {
     for (size_t at = 0; at < tokens.size();) {
       const size_t n = std::min(tokens.size() - at, size_t{1} + random() % 90);
       const auto piece = feeder.feed(all.subspan(at, n));
-      for (size_t i = 0; i < n; ++i) worst = std::max(worst, relative(piece[i], whole[at + i]));
+      for (size_t i = 0; i < n; ++i) {
+        worst = std::max(worst, relative_error(piece[i], whole[at + i]));
+      }
       at += n;
     }
     CHECK(worst < kQuantisedTolerance);
@@ -142,7 +144,7 @@ TEST_CASE("in pieces, in any pages, with others: the logits stay the same") {
         for (size_t k = 0; k < input.samples.size(); ++k, ++row) {
           const size_t position =
               static_cast<size_t>(input.first) + input.tokens.size() - input.samples.size() + k;
-          worst = std::max(worst, relative(backend->logits(row), whole[position]));
+          worst = std::max(worst, relative_error(backend->logits(row), whole[position]));
           const auto logits = backend->logits(row);
           CHECK(sampled[row].token ==
                 std::max_element(logits.begin(), logits.end()) - logits.begin());
@@ -176,7 +178,7 @@ TEST_CASE("a prompt read at once, in any length, has the logits of the reference
       input.samples = {&sample, 1};
       Sampled sampled;
       REQUIRE(backend->forward({&input, 1}, {&sampled, 1}).ok());
-      worst = std::max(worst, relative(backend->logits(0), whole[n - 1]));
+      worst = std::max(worst, relative_error(backend->logits(0), whole[n - 1]));
     }
     CHECK(worst < (type == DType::kBF16 ? kBf16Tolerance : kQuantisedTolerance));
   }
@@ -201,13 +203,13 @@ TEST_CASE("a copied page serves a branch, and the original goes on undisturbed")
   input.pages = pages;
   input.samples = {&sample, 1};
   REQUIRE(backend->forward({&input, 1}, {&sampled, 1}).ok());
-  CHECK(relative(backend->logits(0), expected.back()) < kBf16Tolerance);
+  CHECK(relative_error(backend->logits(0), expected.back()) < kBf16Tolerance);
   input.tokens = std::span<const TokenId>(tokens).last(1);
   input.first = 39;
   const std::vector<int32_t> own = pages_from(0, 3);
   input.pages = own;
   REQUIRE(backend->forward({&input, 1}, {&sampled, 1}).ok());
-  CHECK(relative(backend->logits(0), whole.back()) < kBf16Tolerance);
+  CHECK(relative_error(backend->logits(0), whole.back()) < kBf16Tolerance);
 }
 
 TEST_CASE("tokens are chosen as the sampler chooses them: restricted, extra, at any temperature") {
@@ -322,7 +324,7 @@ TEST_CASE("the shipped model's tokens are the CPU's") {
   const auto logits = Feeder(**gpu, pages_from(0, 6)).feed(tokens);
   size_t agreed = 0;
   for (size_t i = 0; i < tokens.size(); ++i) {
-    CHECK(relative(logits[i], expected[i]) < kQuantisedTolerance);
+    CHECK(relative_error(logits[i], expected[i]) < kQuantisedTolerance);
     const auto best = [](const Logits& row) {
       return std::max_element(row.begin(), row.end()) - row.begin();
     };

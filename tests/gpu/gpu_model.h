@@ -4,7 +4,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,8 +14,11 @@
 #include "tests/engine/model_support.h"
 #include "tests/engine/random_model.h"
 #include "tests/engine/reference_model.h"
+#include "tests/gpu/device_data.h"
 
 namespace fimd::test {
+
+using testing::relative_error;
 
 /// What llama.cpp's Q4_K_M makes of a model's matrices, as far as types go.
 inline DType q4_k_m(const std::string& name) {
@@ -77,27 +79,11 @@ inline std::vector<TokenId> some_tokens(size_t n, int vocab) {
   return tokens;
 }
 
-/// |a - b| / |b|; infinite if anything is not a number.
-template <class A, class B>
-double relative(const A& a, const B& b) {
-  REQUIRE(a.size() == b.size());
-  double difference = 0;
-  double norm = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const auto x = static_cast<double>(a[i]);
-    const auto y = static_cast<double>(b[i]);
-    if (!std::isfinite(x) || !std::isfinite(y)) return INFINITY;
-    difference += (x - y) * (x - y);
-    norm += y * y;
-  }
-  return std::sqrt(difference / std::max(norm, 1e-30));
-}
-
 template <class A, class B>
 double worst_relative(const std::vector<A>& a, const std::vector<B>& b) {
   REQUIRE(a.size() == b.size());
   double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, relative(a[i], b[i]));
+  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, relative_error(a[i], b[i]));
   return worst;
 }
 

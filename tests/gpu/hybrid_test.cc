@@ -36,7 +36,7 @@ template <class A, class B>
 void check_rows(const std::vector<A>& rows, const std::vector<B>& expected, Tolerance tolerance) {
   REQUIRE(rows.size() == expected.size());
   double sum = 0;
-  for (size_t i = 0; i < rows.size(); ++i) sum += relative(rows[i], expected[i]);
+  for (size_t i = 0; i < rows.size(); ++i) sum += relative_error(rows[i], expected[i]);
   CHECK(sum / static_cast<double>(rows.size()) < tolerance.mean);
   CHECK(worst_relative(rows, expected) < tolerance.worst);
 }
@@ -198,14 +198,15 @@ TEST_CASE("hybrids: a state taken back is that of a cold run, wherever passes an
           CAPTURE(first);
           backend.restore_state(checkpoint, 2);
           const auto pages = pages_from(checkpoint == 4 ? 20 : 10, 10);
-          CHECK(relative(go_on(backend, all, first, pages, 2), whole.back()) < tolerance);
+          CHECK(relative_error(go_on(backend, all, first, pages, 2), whole.back()) < tolerance);
         }
         // The slots themselves, one token further.
-        CHECK(relative(go_on(backend, all.first(static_cast<size_t>(a_rows) + 1), a_rows,
-                             pages_from(10, 10), 1),
-                       whole[static_cast<size_t>(a_rows)]) < tolerance);
+        CHECK(relative_error(go_on(backend, all.first(static_cast<size_t>(a_rows) + 1), a_rows,
+                                   pages_from(10, 10), 1),
+                             whole[static_cast<size_t>(a_rows)]) < tolerance);
         backend.clear_state(3);
-        CHECK(relative(go_on(backend, all, 0, pages_from(30, 10), 3), whole.back()) < tolerance);
+        CHECK(relative_error(go_on(backend, all, 0, pages_from(30, 10), 3), whole.back()) <
+              tolerance);
       }
     }
   }
@@ -273,7 +274,7 @@ TEST_CASE("hybrids: sequences together are what they are alone, with padding and
         for (size_t k = 0; k < input.samples.size(); ++k, ++row) {
           const size_t position =
               static_cast<size_t>(input.first) + input.tokens.size() - input.samples.size() + k;
-          worst = std::max(worst, relative(backend->logits(row), whole[position]));
+          worst = std::max(worst, relative_error(backend->logits(row), whole[position]));
         }
       }
       CHECK(row == samples);

@@ -109,7 +109,7 @@ TEST_CASE("8-bit keys and values: the shipped model reads code nearly as with ha
   size_t agreed = 0;
   double mean = 0;
   for (size_t i = 0; i < tokens.size(); ++i) {
-    mean += relative(logits[1][i], logits[0][i]) / static_cast<double>(tokens.size());
+    mean += relative_error(logits[1][i], logits[0][i]) / static_cast<double>(tokens.size());
     const auto best = [](const Logits& row) {
       return std::max_element(row.begin(), row.end()) - row.begin();
     };

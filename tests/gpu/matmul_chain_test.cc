@@ -157,8 +157,8 @@ void compare(std::span<const Case> cases, std::initializer_list<int> rows, int r
       // rounded to 8 bits, before the norm's factor or behind it.
       const bool bf16 = c.types.out == kBf || c.types.k == kBf;
       const double tolerance = bf16 ? 2e-2 : 8e-3;
-      CHECK(testing::distance(want.x, apart.x) < tolerance);
-      CHECK(testing::distance(want.qk, apart.qk) < tolerance);
+      CHECK(testing::relative_error(want.x, apart.x) < tolerance);
+      CHECK(testing::relative_error(want.qk, apart.qk) < tolerance);
     }
   }
 }

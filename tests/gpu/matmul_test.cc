@@ -228,7 +228,7 @@ TEST_CASE(
           for (const float v : want) REQUIRE(std::isfinite(v));
           if (normed) {
             // BF16 activations are rounded to 8 bits before the factor instead of behind it.
-            CHECK(testing::distance(got, want) < (type == DType::kBF16 ? 5e-3 : 1e-3));
+            CHECK(testing::relative_error(got, want) < (type == DType::kBF16 ? 5e-3 : 1e-3));
           } else {
             CHECK(std::memcmp(want.data(), got.data(), n * sizeof(float)) == 0);
           }

@@ -123,15 +123,4 @@ inline DeviceActivations make_activations(int n_rows, int64_t cols) {
   return out;
 }
 
-/// How far `got` is from `want`, as a part of how large that is.
-inline double distance(const std::vector<float>& got, const std::vector<float>& want) {
-  double difference = 0;
-  double size = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    difference += std::pow(double{got[i]} - want[i], 2);
-    size += std::pow(double{want[i]}, 2);
-  }
-  return std::sqrt(difference / size);
-}
-
 }  // namespace fimd::testing
