@@ -46,6 +46,10 @@ struct ChainParams {
   float* factors;      // of rows that were normalised for all blocks
 };
 
+/// Whether activations may come through the ring: one or two rows of them are resident, or there is
+/// no chain.
+template <int T>
+inline constexpr bool kStreams = T > kMaxFloatRows;
 /// Units that a block may have in a step of SwiGLU.
 inline constexpr int kMaxUnits = 64;
 /// Totals of a unit's four row tiles in shared memory: [row tile][token][16 rows].
@@ -55,9 +59,6 @@ __host__ __device__ constexpr int unit_bytes() {
 }
 /// What a warp leaves of a row tile that began before its range: a float4 of each lane.
 inline constexpr int kLeftBytes = 32 * 16;
-/// Activations of one or two rows are never too many to be resident.
-template <int T>
-inline constexpr bool kStreams = T > kMaxFloatRows;
 /// What is in front of that: ChainHeader.
 inline constexpr int kChainHeaderBytes = 2688;
 inline constexpr int kUnitsAt = kChainHeaderBytes + kChainWarps * kLeftBytes;
