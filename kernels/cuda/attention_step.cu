@@ -5,7 +5,8 @@ namespace fimd::cuda::attention_detail {
 
 bool launch_step(const KernelArgs& base, const float* qkv, const RopeParams& rope, float q_scale,
                  cudaStream_t stream) {
-  StepArgs args = {base, qkv, rope, q_scale, 0};
+  StepArgs args = {base, qkv, rope, q_scale};
+  args.inverse_group = (65536 + base.group - 1) / base.group;
   return base.params.kv.coded() ? launch_coded_step(args, stream)
                                 : launch_step_for<false>(args, stream);
 }

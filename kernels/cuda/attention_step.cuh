@@ -14,6 +14,9 @@
 // sums its own columns of the values: keys and values are read from shared memory once, and the
 // warps have nothing to add up.
 //
+// The kernel is over in a few microseconds, most of it executed once: what runs once or twice is
+// not unrolled, for its instructions have to be fetched first.
+//
 // At the end every block sends its share of each output to the block that joins it (st.async, which
 // counts the bytes on that block's mailbox): one trip through the cluster and no barrier.
 #pragma once
@@ -34,13 +37,13 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
   extern __shared__ __align__(1024) char shared[];
   const AttentionParams& p = args.base.params;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
   StepWork work;
-  if (!find_step_work<C>(args.base, work)) {
+  if (!find_step_work<C>(args, work)) {
     cluster_arrive();
     pdl_wait();
     return;
   }
+  const int warp = work.warp;
   if (threadIdx.x == 0) {
     mailbox_init(shared_address(shared + C::kMailboxAt), mailbox_bytes<C>(work));
   }
@@ -51,20 +54,23 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
   StepHeads<C> heads(args, work, shared);
   const int half_rotary = args.rope.rotary_dim / 2;
   auto* turns = reinterpret_cast<float2*>(shared + args.turns_at);
-  const int n_turns = (work.own_end - work.sequence.first) * half_rotary;
-  for (int i = static_cast<int>(threadIdx.x); i < n_turns; i += C::kThreads) {
-    turns[i] = rope_turn(args.rope, work.sequence.first + i / half_rotary, i % half_rotary);
+#pragma unroll 1
+  for (int position = work.sequence.first; position < work.own_end; ++position) {
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < half_rotary; i += C::kThreads) {
+      turns[i] = rope_turn(args.rope, position, i);
+    }
+    turns += half_rotary;
   }
   // Rows of the tile that nobody has are zeros.
+#pragma unroll 1
   for (int i = work.n_pairs * T::kChunks + static_cast<int>(threadIdx.x); i < C::kRows * T::kChunks;
        i += C::kThreads) {
     *reinterpret_cast<uint4*>(shared + C::kQueryAt + T::offset(i / T::kChunks, i % T::kChunks)) =
         make_uint4(0, 0, 0, 0);
   }
-  // The token of a row, without a division: rows are few.
-  const int inverse_group = (65536 + args.base.group - 1) / args.base.group;
   __syncthreads();
-  heads.prepare(warp);
+  heads.prepare();
   pdl_wait();
   heads.run();
   __syncthreads();
@@ -95,6 +101,7 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
 #pragma unroll
   for (int n = 0; n < C::kTiles; ++n) tops[n] = -INFINITY;
 
+#pragma unroll 1
   for (int j = 0; j < n_rounds; ++j) {
     char* weights = shared + C::kWeightsAt + j % 2 * C::kKeys * C::kRows * 2;
     auto* maxima = reinterpret_cast<float*>(shared + C::kMaximaAt) + j % 2 * C::kWarps * C::kRows;
@@ -137,7 +144,7 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const int row = min(n * 8 + lane % 4 * 2 + i % 2, work.n_pairs - 1);
-            const int at = work.sequence.first + ((work.pair0 + row) * inverse_group >> 16);
+            const int at = work.sequence.first + args.token_of(work.pair0 + row);
             const int key = ring.key(j) + lane / 4 + 8 * (i / 2);
             if (key > at || (p.window > 0 && key <= at - p.window)) s[n][i] = -INFINITY;
           }
@@ -163,6 +170,7 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
       }
       ring.wait_values(j);
     } else {
+#pragma unroll 1
       for (int row = lane; row < C::kRows; row += 32) maxima[warp * C::kRows + row] = -INFINITY;
     }
     // Weights and values of all warps are there, and those of the last round have been used.

@@ -19,23 +19,22 @@ __device__ __forceinline__ void exchange_outputs(const StepWork& work, const flo
   const int rank = static_cast<int>(blockIdx.x);
   const uint32_t mailbox = shared_address(shared + C::kMailboxAt);
   const int n_quads = work.n_pairs * C::kQuads;
-  // Exact for the few runs and blocks there are: runs * kMaxCluster < 65536.
-  const int inverse_active = 65536 / n_active + 1;
   const int my_values =
       static_cast<int>(shared_address(shared + C::kValuesAt)) + rank * 128 + lane % 8 * 16;
   const uint32_t my_states =
       shared_address(shared + C::kStatesAt) + static_cast<uint32_t>(rank * C::kRows * 8);
   cluster_wait();  // all blocks have started, and their mailboxes are ready
-#pragma unroll 4
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < n_quads; i += C::kThreads) {
     const float4 value =
         *reinterpret_cast<const float4*>(outputs + i / C::kQuads * C::kPitch + i % C::kQuads * 4);
     const int run = i / 8;
-    const int turn = run * inverse_active >> 16;
+    const int turn = work.per_active(run);
     const int owner = run - turn * n_active;
     send(cluster_address(static_cast<uint32_t>(my_values + turn * n_active * 128), owner), value,
          cluster_address(mailbox, owner));
   }
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < C::kRows * n_active; i += C::kThreads) {
     const int row = i % C::kRows;
     const int to = i / C::kRows;
@@ -52,7 +51,6 @@ template <class C>
 __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& work,
                                           char* shared) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
   const auto* outputs = reinterpret_cast<const float*>(shared);
   const auto* states = reinterpret_cast<const float2*>(outputs + C::kRows * C::kPitch);
   const int n_active = work.n_active;
@@ -67,7 +65,8 @@ __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& 
   const auto* all_states = alone ? states : reinterpret_cast<const float2*>(shared + C::kStatesAt);
   const auto* values = reinterpret_cast<const float4*>(shared + C::kValuesAt);
   const int n_runs = own_runs<C>(work);
-  for (int own = warp; own < n_runs; own += C::kWarps) {
+#pragma unroll 1
+  for (int own = work.warp; own < n_runs; own += C::kWarps) {
     const int wanted_quad = (own * n_active + rank) * 8 + lane % 8;
     const int quad = min(wanted_quad, n_quads - 1);
     const int row = quad / C::kQuads;

@@ -55,6 +55,7 @@ bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
   args.base.tile_rows = C::kRows;
   args.base.m_tiles = units_of<C>(args.base) / (p.n_sequences * p.kv.n_kv_heads);
   args.base.n_splits = splits;
+  args.split_shift = std::countr_zero(static_cast<unsigned>(splits));
   const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(p.kv.n_kv_heads),
                   static_cast<unsigned>(p.n_sequences * args.base.m_tiles));
   const int shared_bytes = C::shared_bytes(p.max_rows, args.rope.rotary_dim);

@@ -27,9 +27,9 @@ class StepUnits {
         page_shift_(args.base.page_shift),
         end_(work.key_end),
         first_new_(work.sequence.first),
-        shared_(shared + static_cast<int>(threadIdx.x) / 32 * C::kRingBytes),
+        shared_(shared + work.warp * C::kRingBytes),
         pages_(args.base.params.pages + work.sequence.page_begin),
-        begin_(work.key_begin + static_cast<int>(threadIdx.x) / 32 * kUnitKeys),
+        begin_(work.key_begin + work.warp * kUnitKeys),
         new_begin_(work.new_begin),
         new_rows_(reinterpret_cast<const __half*>(shared + C::kNewAt)) {}
 
@@ -67,6 +67,7 @@ class StepUnits {
     char* granule = shared_ + (values ? values_at(j) : keys_at(j));
     const __half* rows = new_rows_ + (values ? C::kDim : 0);
     const int first = max(key(j), first_new_);
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x) % 32; i < (unit_end - first) * T::kChunks; i += 32) {
       const int position = first + i / T::kChunks;
       const int chunk = i % T::kChunks;

@@ -14,6 +14,10 @@ struct StepArgs {
   RopeParams rope;
   float q_scale = 1;
   int turns_at = 0;  // in shared memory
+  /// The token of a row, counted in the sequence, without a division: rows are few.
+  int inverse_group = 0;  // 65536 / group, rounded up
+  int split_shift = 0;    // log2 of the blocks that share the keys of a tile
+  __device__ __forceinline__ int token_of(int pair) const { return pair * inverse_group >> 16; }
 };
 
 /// kTiles of 8 queries; rings of kKeySlots granules for keys and two for values; pages of codes or
@@ -77,32 +81,44 @@ struct StepConfig {
 
 /// What a block works on: Work, and its share of the new keys.
 struct StepWork : Work {
-  int index;      // of the sequence
-  int n_active;   // blocks of the cluster that have keys
+  int warp;      // the same in all lanes, as the compiler sees it: loops over it keep them together
+  int index;     // of the sequence
+  int n_active;  // blocks of the cluster that have keys
+  int inverse_active;
   int new_begin;  // the new keys in this block's range are new_begin .. key_end - 1
   int n_new;
   int own_begin;  // the positions of the tile's own rows
   int own_end;
+  /// n / n_active without a division: exact for the few runs and blocks there are, as runs times
+  /// kMaxCluster are below 65536.
+  __device__ __forceinline__ int per_active(int n) const { return n * inverse_active >> 16; }
 };
 
 /// False if the block has nothing to do. blockIdx: (split, KV head, sequence and tile).
 template <class C>
-__device__ __forceinline__ bool find_step_work(const KernelArgs& args, StepWork& work) {
+__device__ __forceinline__ bool find_step_work(const StepArgs& step, StepWork& work) {
+  const KernelArgs& args = step.base;
+  work.warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / 32, 0);
   const AttentionParams& p = args.params;
-  const int tile = static_cast<int>(blockIdx.z) % args.m_tiles;
-  work.index = static_cast<int>(blockIdx.z) / args.m_tiles;
+  work.index = static_cast<int>(blockIdx.z);
+  int tile = 0;
+  if (args.m_tiles > 1) {
+    work.index /= args.m_tiles;
+    tile = static_cast<int>(blockIdx.z) - work.index * args.m_tiles;
+  }
   work.sequence = p.sequences[work.index];
   work.pair0 = tile * C::kRows;
   work.n_pairs = min(work.sequence.n_rows * args.group - work.pair0, C::kRows);
   if (work.n_pairs <= 0) return false;
-  work.own_begin = work.sequence.first + work.pair0 / args.group;
-  work.own_end = work.sequence.first + (work.pair0 + work.n_pairs - 1) / args.group + 1;
+  work.own_begin = work.sequence.first + step.token_of(work.pair0);
+  work.own_end = work.sequence.first + step.token_of(work.pair0 + work.n_pairs - 1) + 1;
   const int from = p.window > 0 ? max(0, work.own_begin - p.window + 1) / kUnitKeys * kUnitKeys : 0;
   const int units = (work.own_end - from + kUnitKeys - 1) / kUnitKeys;
-  const int share = max(C::kWarps, (units + args.n_splits - 1) / args.n_splits);
+  const int share = max(C::kWarps, (units + args.n_splits - 1) >> step.split_shift);
   const int rank = static_cast<int>(blockIdx.x);
   work.n_active = (units + share - 1) / share;
   if (rank >= work.n_active) return false;
+  work.inverse_active = 65536 / work.n_active + 1;
   work.n_parts = 1;
   work.unit = 0;
   work.key_begin = from + rank * share * kUnitKeys;
@@ -116,8 +132,8 @@ __device__ __forceinline__ bool find_step_work(const KernelArgs& args, StepWork&
 /// how many this one joins.
 template <class C>
 __device__ __forceinline__ int own_runs(const StepWork& work) {
-  const int runs = (work.n_pairs * C::kQuads + 7) / 8;
-  return (runs - static_cast<int>(blockIdx.x) + work.n_active - 1) / work.n_active;
+  const int behind = (work.n_pairs * C::kQuads + 7) / 8 - 1 - static_cast<int>(blockIdx.x);
+  return behind < 0 ? 0 : work.per_active(behind) + 1;
 }
 /// What the block will be sent.
 template <class C>
@@ -125,7 +141,8 @@ __device__ __forceinline__ uint32_t mailbox_bytes(const StepWork& work) {
   const int n_quads = work.n_pairs * C::kQuads;
   const int runs = (n_quads + 7) / 8;
   int own = own_runs<C>(work) * 8;
-  if ((runs - 1) % work.n_active == static_cast<int>(blockIdx.x)) own -= runs * 8 - n_quads;
+  const int last = runs - 1 - work.per_active(runs - 1) * work.n_active;  // who has the last run
+  if (last == static_cast<int>(blockIdx.x)) own -= runs * 8 - n_quads;
   return static_cast<uint32_t>(work.n_active * (own * 16 + work.n_pairs * 8));
 }
 

@@ -79,12 +79,23 @@ __device__ inline bool find_work(const KernelArgs& args, int split, Work& work) 
   return true;
 }
 
-/// The q row of a pair of the block's tile.
-__device__ inline int64_t query_row(const KernelArgs& args, const Work& work, int pair) {
+/// A row of q: its token, counted in the pass, and its head.
+struct Query {
+  int token;
+  int head;
+};
+/// That of a pair of the block's tile.
+__device__ inline Query query_of(const KernelArgs& args, const Work& work, int pair) {
   const int index = work.pair0 + pair;
-  const int token = work.sequence.row_begin + index / args.group;
-  const int head = static_cast<int>(blockIdx.y) * args.group + index % args.group;
-  return static_cast<int64_t>(token) * args.params.n_heads + head;
+  const int token = index / args.group;
+  return {work.sequence.row_begin + token,
+          static_cast<int>(blockIdx.y) * args.group + index - token * args.group};
+}
+__device__ inline int64_t query_row(const KernelArgs& args, const Query& query) {
+  return static_cast<int64_t>(query.token) * args.params.n_heads + query.head;
+}
+__device__ inline int64_t query_row(const KernelArgs& args, const Work& work, int pair) {
+  return query_row(args, query_of(args, work, pair));
 }
 
 /// Where a cluster of splits leaves its part of a row.
@@ -99,16 +110,14 @@ __device__ inline int64_t partial_row(const KernelArgs& args, const Work& work, 
 template <int kDim>
 __device__ inline void store_output(const KernelArgs& args, const Work& work, int row, int column,
                                     float4 value, bool wanted) {
-  const int64_t at = query_row(args, work, row);
+  const Query query = query_of(args, work, row);
   if (args.params.out != nullptr && wanted) {
-    *reinterpret_cast<float4*>(args.params.out + at * kDim + column) = value;
+    *reinterpret_cast<float4*>(args.params.out + query_row(args, query) * kDim + column) = value;
   }
   if constexpr (kDim % 32 == 0) {
     if (!args.quantizes) return;
-    const auto token = static_cast<int>(at / args.params.n_heads);
-    const auto head = static_cast<int>(at % args.params.n_heads);
     const RowWriter writer = {args.params.activations, args.groups};
-    writer.write(token, wanted ? head * kDim + column : kNoColumn, value);
+    writer.write(query.token, wanted ? query.head * kDim + column : kNoColumn, value);
   }
 }
 
@@ -120,12 +129,13 @@ __device__ inline void store_padding(const KernelArgs& args, const Work& work, i
   const int cols = args.params.n_heads * kDim;
   if (!args.quantizes || cols % kTileCols == 0 || blockIdx.y + 1 != gridDim.y) return;
   const RowWriter writer = {args.params.activations, args.groups};
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x) / 32; i < n_rows; i += kThreads / 32) {
-    const int64_t at = query_row(args, work, row_begin + i);
-    if (at % args.params.n_heads != args.params.n_heads - 1) continue;
+    const Query query = query_of(args, work, row_begin + i);
+    if (query.head != args.params.n_heads - 1) continue;
+#pragma unroll 1
     for (int column = 0; column < kTileCols; column += 128) {
-      writer.write(static_cast<int>(at / args.params.n_heads),
-                   cols + column + static_cast<int>(threadIdx.x) % 32 * 4, float4());
+      writer.write(query.token, cols + column + static_cast<int>(threadIdx.x) % 32 * 4, float4());
     }
   }
 }
