@@ -119,6 +119,14 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
   return true;
 }
 
+bool all_common(std::span<const MatmulStep> steps) {
+  return std::all_of(steps.begin(), steps.end(), [](const MatmulStep& step) {
+    return std::all_of(std::begin(step.tasks), std::end(step.tasks), [](const MatmulTask& task) {
+      return task.w.data == nullptr || CommonFormats::has(task.w.type);
+    });
+  });
+}
+
 template <class Weights>
 bool launch_kind(ChainParams& p, int weight_bytes, cudaStream_t stream) {
   const DeviceLimits limits = device_limits();
@@ -138,7 +146,7 @@ bool launch_kind(ChainParams& p, int weight_bytes, cudaStream_t stream) {
 }  // namespace
 
 bool chains_here() {
-  return made_for_hopper(reinterpret_cast<const void*>(chain_kernel<TiledChain, 1>));
+  return made_for_hopper(reinterpret_cast<const void*>(chain_kernel<Bf16Chain, 1>));
 }
 
 bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void* workspace,
@@ -153,8 +161,9 @@ bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void
   p.x_tile_bytes = bf16 ? bf16_group_bytes(rows) : q8_group_bytes(rows);
   p.arrivals = static_cast<unsigned*>(workspace);
   p.factors = workspace != nullptr ? static_cast<float*>(workspace) + kFactorsAt : nullptr;
-  return bf16 ? launch_kind<Bf16Chain>(p, weight_bytes, stream)
-              : launch_kind<TiledChain>(p, weight_bytes, stream);
+  if (bf16) return launch_kind<Bf16Chain>(p, weight_bytes, stream);
+  return all_common(steps) ? launch_kind<TiledChain<CommonFormats>>(p, weight_bytes, stream)
+                           : launch_kind<TiledChain<AllFormats>>(p, weight_bytes, stream);
 }
 
 }  // namespace fimd::cuda

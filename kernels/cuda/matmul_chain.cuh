@@ -27,6 +27,9 @@
 // item's part comes through the ring with the weights. Floats are quantised by every block for
 // itself (one or two rows), or by as many blocks as there are rows for all; a norm's factor is
 // applied to the sums.
+//
+// Most of this is executed once a product, so that fetching instructions counts: what runs once or
+// twice is not unrolled, and what is rare stands outside of the loops that every format has.
 #pragma once
 
 #include "kernels/cuda/launch.h"
@@ -68,17 +71,12 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   [[maybe_unused]] bool filling_streamed = false;
   int together = 1;  // items to a slot
   Weights source;
-  const auto locate = [&] {
-    source.locate(header.steps[filling.step], filling, lane);
-    together = Weights::together(p, source.bytes);
-  };
-  const auto enter_next = [&] {
-    do {
-      filling.enter_next(p, header, warp);
-    } while (filling.step < p.n_steps && filling.run == 0);
+  const auto next_run = [&] {
+    filling.next_run(p, header, warp);
     if (filling.step == p.n_steps) return;
     filling_streamed = kStreams<T> && header.steps[filling.step].streamed;
-    locate();
+    source.locate(header.steps[filling.step], filling, lane);
+    together = Weights::together(p, source.bytes);
   };
   const auto fill = [&](uint8_t* slot, uint64_t* barrier, int open) {
     const int n = min(together, filling.run);
@@ -94,19 +92,18 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     if constexpr (!Weights::kOneCopy) source.copy(slot, barrier, policy, lane);
     filling.run -= n;
     filling.k += n;
-    if (filling.run > 0) {
-      source.advance(header.steps[filling.step], filling.k, n);
-    } else if (filling.left > 0) {
-      filling.next_row_tile(header);
-      locate();
-    } else {
-      enter_next();
-    }
+    source.advance(header.steps[filling.step], filling.k, n);
   };
-  enter_next();
+  next_run();
   // Weights first: they wait for nobody.
-  for (int i = 0; i < p.rounds && filling.step < p.n_steps; ++i) {
+  [[maybe_unused]] bool x_missing = false;  // of the slot before
+#pragma unroll 1
+  for (int i = 0; i < p.rounds && filling.run > 0; ++i) {
+    // One copy after another: what the kernel in front still reads would wait behind more.
+    if (i > 0 && !x_missing) barrier_wait(full + i - 1, 0);
+    x_missing = filling_streamed;
     fill(ring + i * p.slot_bytes, full + i, -1);
+    if (filling.run == 0) next_run();
   }
   pdl_wait();
 
@@ -133,15 +130,16 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     of = full;
     return true;
   };
+#pragma unroll 1
   for (int s = 0; s < p.n_steps; ++s) {
     const ChainStep& step = header.steps[s];
     reading.enter_next(p, header, warp);
     find_task(step);
-    StepInput<Weights, T> input(step, shared + p.x_offset);
+    StepInput<Weights, T> input(step, warp, shared + p.x_offset);
     if (s > 0) grid.wait();
     input.begin(p, header, grid);
     if (step.swiglu && blockIdx.x == 0) {
-      pad_swiglu({step.out.out, {T, 1}}, p.n_rows, warp, lane);
+      pad_swiglu({Weights::of(step.out.out), {T, 1}}, p.n_rows, warp, lane);
     }
     const int k_tiles = step.k_tiles;
     const bool streamed = kStreams<T> && step.streamed;
@@ -179,31 +177,37 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       const unsigned before = lane == 0 ? count(header.done + unit) : 0;
       __syncwarp();
       if (__shfl_sync(~0U, before, 0) == 3) {
-        write_swiglu<T>({step.out.out, {T, 1}}, reading.row_tile >> 2, p.n_rows, to, lane);
+        write_swiglu<T>({Weights::of(step.out.out), {T, 1}}, reading.row_tile >> 2, p.n_rows, to,
+                        lane);
         if (lane == 0) header.done[unit] = 0;
       }
     };
+#pragma unroll 1
     while (reading.run > 0) {
       const int begin = reading.k;
       const int end = begin + reading.run;
       typename Weights::template Sums<T> of_items;
-      Weights::template visit<T>(step, type, lane, [&](const auto& multiply) {
-        const int most = Weights::together(p, tile_bytes(type));
-        const uint8_t* x = resident + begin * p.x_tile_bytes;
-        for (int k = begin; k < end;) {
-          const uint8_t* weights = slot;
-          if (streamed) x = slot + p.slot_x;
-          const int next = min(k + most, end);
-          barrier_wait(barrier, parity);
+      const int most = Weights::together(p, task->tile_bytes);
+      const uint8_t* x = resident + begin * p.x_tile_bytes;
+      int k = begin;
+      do {
+        Weights::template visit<T>(step, type, lane, [&](const auto& multiply) {
           do {
-            weights = multiply(k, weights, x, of_items);
-            x += p.x_tile_bytes;
-          } while (++k < next);
-          __syncwarp();
-          if (filling.step < p.n_steps) fill(slot, barrier, s);
-          if (next_slot(slot, barrier)) parity ^= 1U;
-        }
-      });
+            const uint8_t* weights = slot;
+            if (streamed) x = slot + p.slot_x;
+            const int next = min(k + most, end);
+            barrier_wait(barrier, parity);
+            do {
+              weights = multiply(k, weights, x, of_items);
+              x += p.x_tile_bytes;
+            } while (++k < next);
+            __syncwarp();
+            if (filling.run > 0) fill(slot, barrier, s);
+            if (next_slot(slot, barrier)) parity ^= 1U;
+          } while (k < end && filling.run > 0);
+        });
+        if (filling.run == 0) next_run();
+      } while (k < end);
       RowSums<1> sums;
       of_items.total(sums);
       if (begin > 0) {

@@ -16,7 +16,8 @@ template <class Weights, int T>
 class StepInput {
  public:
   /// By all threads, in front of the barrier. `x`: where it goes.
-  __device__ __forceinline__ StepInput(const ChainStep& step, uint8_t* x) : step_(step), x_(x) {
+  __device__ __forceinline__ StepInput(const ChainStep& step, int warp, uint8_t* x)
+      : step_(step), warp_(warp), x_(x) {
     if (kEveryBlock && step.floats.x != nullptr) load_weights(0);
   }
 
@@ -25,7 +26,10 @@ class StepInput {
                                         GridBarrier& grid) {
     const bool normed = step_.floats.norm != nullptr;
     if (kEveryBlock && step_.floats.x != nullptr) {
-      for (int row = 0; row < p.n_rows; ++row) write_row(row, x_, header.squares[row]);
+#pragma unroll 1
+      for (int row = 0; row < T && row < p.n_rows; ++row) {
+        write_row(row, x_, header.squares[row]);
+      }
       __syncthreads();
       return;
     }
@@ -54,7 +58,8 @@ class StepInput {
   /// items of the step.
   __device__ __forceinline__ float factor(const ChainParams& p, const ChainHeader& header) {
     if (kEveryBlock && step_.floats.norm != nullptr && step_.floats.x != nullptr) {
-      for (int row = 0; row < p.n_rows; ++row) {
+#pragma unroll 1
+      for (int row = 0; row < T && row < p.n_rows; ++row) {
         const float of_row = norm_factor(header.squares[row]);
         if (lane() == row) factor_ = of_row;
       }
@@ -95,6 +100,7 @@ class StepInput {
     const float* from = step_.floats.x + int64_t{row} * step_.cols;
     const int end = static_cast<int>(written_cols(step_.cols)) / 32;
     float sum = 0;
+#pragma unroll 1
     for (int first = 0; first < end;) {
       float4 v[2 * kAtOnce];
 #pragma unroll
@@ -106,8 +112,9 @@ class StepInput {
 #pragma unroll
       for (int i = 0; i < 2 * kAtOnce; i += 2) {
         // Warps begin at multiples of 8 blocks, and so many are written: their lanes keep together.
-        const int block = first + thread() / 4 + i / 2 * kBlocks;
-        if (block - lane() / 4 >= end) break;
+        const int first_of_warp = first + 8 * warp_ + i / 2 * kBlocks;
+        if (first_of_warp >= end) break;
+        const int block = first_of_warp + lane() / 4;
 #pragma unroll
         for (int j = i; j < i + 2; ++j) {
           const float4 u = v[j], w = weights_[j];
@@ -121,7 +128,7 @@ class StepInput {
     }
 #pragma unroll
     for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    if (lane() == 0) squares[thread() / 32] = sum;
+    if (lane() == 0) squares[warp_] = sum;
   }
 
   /// The factor of a row whose squares are there, by all lanes of a warp.
@@ -137,6 +144,7 @@ class StepInput {
   __device__ __forceinline__ void copy(const uint8_t* x, int bytes) const {
     const auto* from = reinterpret_cast<const uint4*>(x);
     auto* to = reinterpret_cast<uint4*>(x_);
+#pragma unroll 1
     for (int first = thread(); first < bytes / 16; first += kCopies * kChainThreads) {
       uint4 v[kCopies];
 #pragma unroll
@@ -153,6 +161,7 @@ class StepInput {
   }
 
   const ChainStep& step_;
+  int warp_;
   uint8_t* x_;
   float4 weights_[2 * kAtOnce];
   float factor_ = 1;

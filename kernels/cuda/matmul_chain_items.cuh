@@ -63,6 +63,7 @@ inline constexpr int kLeftBytes = 32 * 16;
 inline constexpr int kChainHeaderBytes = 2688;
 inline constexpr int kUnitsAt = kChainHeaderBytes + kChainWarps * kLeftBytes;
 
+template <class Formats>
 struct TiledChain;  // kinds of weights
 struct Bf16Chain;
 
@@ -130,18 +131,38 @@ struct ItemCursor {
     run = 0;
     if (++step >= p.n_steps) return;
     const StepShare& share = header.shares[step];
-    const int begin = share.begins[warp];
-    left = share.begins[warp + 1] - begin;
-    j = share.first_row_tiles[warp];
-    begin_run(share, begin - j * share.k_tiles);
+    begin_run(share, begin_range(share, warp));
   }
   /// The next run of the range, if items are left.
   __device__ __forceinline__ void next_row_tile(const ChainHeader& header) {
     ++j;
     begin_run(header.shares[step], 0);
   }
+  /// The next run that has items, of this step or of one behind it. There is none if `step` has
+  /// come to the end.
+  __device__ __forceinline__ void next_run(const ChainParams& p, const ChainHeader& header,
+                                           int warp) {
+    int first = 0;
+    if (step == p.n_steps) return;
+    if (left > 0) {
+      ++j;
+    } else {
+      do {
+        if (++step == p.n_steps) return;
+        first = begin_range(header.shares[step], warp);
+      } while (left == 0);
+    }
+    begin_run(header.shares[step], first);
+  }
 
  private:
+  /// Returns the k tile of the range's first item.
+  __device__ __forceinline__ int begin_range(const StepShare& share, int warp) {
+    const int begin = share.begins[warp];
+    left = share.begins[warp + 1] - begin;
+    j = share.first_row_tiles[warp];
+    return begin - j * share.k_tiles;
+  }
   __device__ __forceinline__ void begin_run(const StepShare& share, int first) {
     k = first;
     run = min(left, share.k_tiles - k);
@@ -163,7 +184,8 @@ __device__ __forceinline__ int place_in_task(const ChainStep& step, const TaskPa
   return step.swiglu ? (row_tile >> 2) * 2 + (row_tile & 1) : row_tile - task.row_tile_begin;
 }
 
-/// Weights in tiles: a tile is one copy.
+/// Weights in tiles of these formats: a tile is one copy.
+template <class Formats>
 struct TiledChain {
   static constexpr bool kOneCopy = true;
   template <int T>
@@ -171,12 +193,15 @@ struct TiledChain {
   const uint8_t* from = nullptr;
   int bytes = 0;  // of an item
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.q8 = at; }
+  static __device__ __forceinline__ Activations of(const Activations& x) {
+    return {.cols = x.cols, .q8 = x.q8};
+  }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int) {
     const int row_tile = at.row_tile;
     const TaskParams& task = task_of(step, row_tile);
-    bytes = tile_bytes(task.type);
-    from =
-        task.weights + (int64_t{place_in_task(step, task, row_tile)} * step.k_tiles + at.k) * bytes;
+    bytes = task.tile_bytes;
+    from = task.weights + int64_t{place_in_task(step, task, row_tile)} * task.row_tile_bytes +
+           at.k * bytes;
   }
   __device__ __forceinline__ void advance(const ChainStep&, int, int n) { from += n * bytes; }
   /// Items of these bytes that share a slot, at most: neighbours in memory, k tiles of one row
@@ -194,7 +219,7 @@ struct TiledChain {
   /// loops over k.
   template <int T, class F>
   static __device__ __forceinline__ void visit(const ChainStep&, DType type, int lane, const F& f) {
-    visit_format(type, [&](auto format) {
+    Formats::visit(type, [&](auto format) {
       f([&](int, const uint8_t* weights, const uint8_t* x, Sums<T>& sums) {
         multiply_tile<decltype(format), T, 1>(weights, x, 1, lane, sums);
         return weights + tile_bytes(decltype(format)::kType);
@@ -218,15 +243,19 @@ struct Bf16Chain {
   int bytes = 0;                  // of an item
   int n_rows = 0;
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.bf16 = at; }
+  static __device__ __forceinline__ Activations of(const Activations& x) {
+    return {.cols = x.cols, .bf16 = x.bf16};
+  }
   static __device__ __forceinline__ int row_bytes(const ChainStep& step, int k) {
     return 2 * min(kBf16TileCols, step.cols - kBf16TileCols * k);
   }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int lane) {
     const int row_tile = at.row_tile;
     const TaskParams& task = task_of(step, row_tile);
-    const int64_t row = int64_t{kTileRows} * place_in_task(step, task, row_tile);
-    n_rows = static_cast<int>(min(int64_t{kTileRows}, task.rows - row));
-    from = task.weights + 2 * ((row + lane) * step.cols + kBf16TileCols * at.k);
+    const int place = place_in_task(step, task, row_tile);
+    n_rows = min(kTileRows, task.rows - kTileRows * place);
+    from = task.weights + int64_t{place} * task.row_tile_bytes +
+           2 * (lane * step.cols + kBf16TileCols * at.k);
     bytes = n_rows * row_bytes(step, at.k);
   }
   // A row's part is two lines of the L2 cache: a copy of its own.

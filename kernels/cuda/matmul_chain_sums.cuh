@@ -94,7 +94,7 @@ template <int T>
 __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,
                                                const RowSums<1>& sums, int lane) {
   for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
-    const int64_t row = int64_t{kTileRows} * place + of_tile;
+    const int row = kTileRows * place + of_tile;
     if (token >= n_rows || row >= task.rows) return;
     float* y = task.y + token * task.y_stride + row;
     if (task.bias != nullptr) sum = __fadd_rn(sum, task.bias[row]);
@@ -112,30 +112,32 @@ __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place
 template <int T>
 __device__ __forceinline__ void write_swiglu(const RowWriter& out, int unit, int n_rows,
                                              const float* totals, int lane) {
-  const int column = 4 * (lane % 8);
-  const float* gate = totals + column / kTileRows * kTileRows * T + column % kTileRows;
+  // Four lanes have a token: eight of them are all there are.
+  static_assert(T <= 8);
+  const int token = lane / 4, t = lane % 4;
+  const float* gate = totals + token * kTileRows + 4 * t;  // of the first tile's rows
   const float* up = gate + 2 * kTileRows * T;
+  float4 v[2];  // of either tile
 #pragma unroll
-  for (int first = 0; first < T; first += 4) {
-    const int token = first + lane / 8;
-    float4 v = make_float4(0, 0, 0, 0);
+  for (int i = 0; i < 2; ++i) {
+    v[i] = make_float4(0, 0, 0, 0);
     if (token < n_rows) {
-      const float4 g = *reinterpret_cast<const float4*>(gate + token * kTileRows);
-      const float4 u = *reinterpret_cast<const float4*>(up + token * kTileRows);
-      v = make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
-                      silu_mul(g.w, u.w));
+      const float4 g = *reinterpret_cast<const float4*>(gate + i * kTileRows * T);
+      const float4 u = *reinterpret_cast<const float4*>(up + i * kTileRows * T);
+      v[i] = make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
+                         silu_mul(g.w, u.w));
     }
-    out.write(token, int64_t{32} * unit + column, v, token < n_rows);
   }
+  out.write_block(token, 32 * unit, t, v[0], v[1], token < n_rows);
 }
 
 /// Zeros in the columns of the last k tile that no row tile has.
 __device__ __forceinline__ void pad_swiglu(const RowWriter& out, int n_rows, int warp, int lane) {
-  const int64_t end = written_cols(out.out.cols);
+  const auto end = static_cast<int>(written_cols(out.out.cols));
+  const auto column = static_cast<int>(out.out.cols) + 32 * (lane / 4);
+#pragma unroll 1
   for (int row = warp; row < n_rows; row += kChainWarps) {
-    for (int64_t c = out.out.cols; c < end; c += 128) {
-      out.write(row, c + 4 * lane, make_float4(0, 0, 0, 0));
-    }
+    out.write_block(row, column, lane % 4, float4(), float4(), column < end);
   }
 }
 

@@ -14,10 +14,12 @@ struct TaskParams {
   const uint8_t* weights;
   const float* bias;
   float* y;
-  int64_t y_stride;
-  int64_t rows;
+  int y_stride;
+  int rows;
   int row_tile_begin;  // among all tasks' row tiles
   int row_tile_end;
+  int row_tile_bytes;  // of weights
+  int tile_bytes;      // 0 if weights are rows
   DType type;
   bool accumulate;
 };
@@ -33,15 +35,18 @@ inline TaskTotals set_tasks(const MatmulStep& step, TaskParams (&tasks)[kMaxMatm
   for (int i = 0; i < kMaxMatmulTasks && step.tasks[i].w.data != nullptr; ++i) {
     const MatmulTask& from = step.tasks[i];
     const int end = totals.row_tiles + static_cast<int>(divide_up(from.w.rows, kTileRows));
-    tasks[i] = {.weights = static_cast<const uint8_t*>(from.w.data),
-                .bias = from.bias,
-                .y = from.y,
-                .y_stride = from.y_stride,
-                .rows = from.w.rows,
-                .row_tile_begin = totals.row_tiles,
-                .row_tile_end = end,
-                .type = from.w.type,
-                .accumulate = from.accumulate};
+    tasks[i] = {
+        .weights = static_cast<const uint8_t*>(from.w.data),
+        .bias = from.bias,
+        .y = from.y,
+        .y_stride = static_cast<int>(from.y_stride),
+        .rows = static_cast<int>(from.w.rows),
+        .row_tile_begin = totals.row_tiles,
+        .row_tile_end = end,
+        .row_tile_bytes = static_cast<int>(packed_bytes(from.w.type, kTileRows, from.w.cols)),
+        .tile_bytes = tile_bytes(from.w.type),
+        .type = from.w.type,
+        .accumulate = from.accumulate};
     totals.row_tiles = end;
     const bool bf16 = from.w.type == DType::kBF16;
     totals.slot_bytes =

@@ -40,13 +40,14 @@ struct RowWriter {
 
   /// Four neighbouring lanes have the block of 32 columns that begins at `col`: lane `t` of them
   /// the columns 4 t .. + 3 in `low` and 16 + 4 t .. + 3 in `high`, which are stored together. All
-  /// lanes of a warp call it together. What write() writes, in fewer instructions; not to
-  /// out.plain.
-  __device__ __forceinline__ void write_block(int row, int col, int t, float4 low,
-                                              float4 high) const {
+  /// lanes of a warp call it together; with `store` off they only take part. What write() writes,
+  /// in fewer instructions; not to out.plain.
+  __device__ __forceinline__ void write_block(int row, int col, int t, float4 low, float4 high,
+                                              bool store = true) const {
     const int group = row / 8, slot = row % 8;
     if (out.q8 != nullptr) {
       const Codes<2> codes = codes_of<2>({low, high});
+      if (!store) return;
       auto* tile = static_cast<uint8_t*>(out.q8) +
                    (col / kTileCols * groups.count + group) * q8_group_bytes(groups.rows);
       const int at = col % kTileCols / 32 * groups.rows + slot;
@@ -56,7 +57,7 @@ struct RowWriter {
         reinterpret_cast<float2*>(tile + kTileCols * groups.rows)[at] = codes.factors();
       }
     }
-    if (out.bf16 != nullptr && col < divide_up(out.cols, kBf16TileCols) * kBf16TileCols) {
+    if (store && out.bf16 != nullptr && col < divide_up(out.cols, kBf16TileCols) * kBf16TileCols) {
       auto* tile = static_cast<uint8_t*>(out.bf16) +
                    (col / kBf16TileCols * groups.count + group) * bf16_group_bytes(groups.rows);
       auto* to = reinterpret_cast<uint2*>(

@@ -1,5 +1,4 @@
-// From a DType to its tile format: visit(type, f) calls f(Q4_K{}) and so on; false if there is
-// none.
+// From a DType to its tile format.
 #pragma once
 
 #include "kernels/cuda/formats/q4_0.cuh"
@@ -10,27 +9,22 @@
 
 namespace fimd::cuda {
 
+template <class... Format>
+struct FormatList {
+  static constexpr bool has(DType type) { return ((type == Format::kType) || ...); }
+  /// Calls f(Q4_K{}) and so on; false if there is none for `type`.
+  template <class Function>
+  __host__ __device__ static __forceinline__ bool visit(DType type, Function&& f) {
+    return ((type == Format::kType && (f(Format{}), true)) || ...);
+  }
+};
+using AllFormats = FormatList<Q4_K, Q6_K, Q4_0, Q8_0, Q5_K>;
+/// What files of the usual mixture, Q4_K_M, have: a kernel for these alone has less code.
+using CommonFormats = FormatList<Q4_K, Q6_K>;
+
 template <class Function>
 __host__ __device__ __forceinline__ bool visit_format(DType type, Function&& f) {
-  switch (type) {
-    case DType::kQ4_K:
-      f(Q4_K{});
-      return true;
-    case DType::kQ6_K:
-      f(Q6_K{});
-      return true;
-    case DType::kQ4_0:
-      f(Q4_0{});
-      return true;
-    case DType::kQ8_0:
-      f(Q8_0{});
-      return true;
-    case DType::kQ5_K:
-      f(Q5_K{});
-      return true;
-    default:
-      return false;
-  }
+  return AllFormats::visit(type, f);
 }
 
 }  // namespace fimd::cuda
