@@ -326,26 +326,18 @@ CudaBackend::Samples CudaBackend::samples_of(std::span<const StepInput> batch, s
 /// choice. Graphs have it not in them: those of greedy passes serve all.
 Status CudaBackend::choose(const Samples& samples, int first, int n) {
   const cuda::SampleRow* rows = samples.rows + first;
-  const auto n_results = static_cast<size_t>(n);
   cudaStream_t stream = stream_.get();
   if (samples.any_drawn) {
     cuda::sample_drawn(scratch_.logits, n, model_.vocab, scratch_.mask, rows, scratch_.ids,
-                       scratch_.results, scratch_.sample_workspace, stream);
-    FIMD_RETURN_IF_ERROR(cuda::check(
-        cudaMemcpyAsync(results_.as<cuda::SampleResult>() + first, scratch_.results,
-                        n_results * sizeof(cuda::SampleResult), cudaMemcpyDeviceToHost, stream),
-        "fetching drawn tokens"));
+                       results_.as<cuda::SampleResult>() + first, scratch_.sample_workspace,
+                       stream);
   }
   if (samples.any_best) {
     cuda::sample_best(scratch_.logits, n, model_.vocab, scratch_.mask, rows, scratch_.ids,
-                      scratch_.best, scratch_.sample_workspace, stream);
-    FIMD_RETURN_IF_ERROR(cuda::check(
-        cudaMemcpyAsync(best_results_.as<cuda::SampleResult>() + first * cuda::kMaxBest,
-                        scratch_.best, n_results * cuda::kMaxBest * sizeof(cuda::SampleResult),
-                        cudaMemcpyDeviceToHost, stream),
-        "fetching the likeliest tokens"));
+                      best_results_.as<cuda::SampleResult>() + first * cuda::kMaxBest,
+                      scratch_.sample_workspace, stream);
   }
-  const size_t end = std::min(samples.specs.size(), static_cast<size_t>(first) + n_results);
+  const size_t end = std::min(samples.specs.size(), static_cast<size_t>(first + n));
   for (auto i = static_cast<size_t>(first); i < end; ++i) {
     if (!options_.keep_logits && !samples.on_host[i]) continue;
     FIMD_RETURN_IF_ERROR(fetch_logits(samples.first + i, i - static_cast<size_t>(first)));

@@ -334,8 +334,6 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
   scratch->sampled_att = bump->take<float>(small * static_cast<size_t>(mixed_dim));
   scratch->sampled_gates = bump->take<float>(small * static_cast<size_t>(last_gates));
   scratch->logits = bump->take<float>(small * vocab);
-  scratch->results = bump->take<cuda::SampleResult>(small);
-  scratch->best = bump->take<cuda::SampleResult>(small * cuda::kMaxBest);
   if (limits.wide) {
     scratch->wide_elements = largest;
     scratch->wide_weight = bump->take<__nv_bfloat16>(static_cast<size_t>(largest));

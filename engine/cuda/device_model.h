@@ -150,8 +150,6 @@ struct Scratch {
   float* sampled_gates =
       nullptr;              // (small_rows, qkv_dim or gates_dim) where the last layer has any
   float* logits = nullptr;  // (small_rows, vocab)
-  cuda::SampleResult* results = nullptr;  // (small_rows)
-  cuda::SampleResult* best = nullptr;     // (small_rows, kMaxBest)
   // A weight as cuBLAS reads it, and its workspace.
   __nv_bfloat16* wide_weight = nullptr;
   int64_t wide_elements = 0;

@@ -366,7 +366,7 @@ void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const V
   add_logits(x, &chain);
   run(chain, n, false);
   cuda::sample_greedy(scratch_.logits, n, model_.vocab, scratch_.mask, in.samples + first,
-                      scratch_.ids, scratch_.results, scratch_.sample_workspace, stream_);
+                      scratch_.ids, host_.results + first, scratch_.sample_workspace, stream_);
 }
 
 Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
@@ -375,18 +375,17 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
   failed_ = {};
   const InputLayout layout(shape, page_tokens_, limits_.max_pages);
   const std::byte* inputs = scratch_.inputs;
-  const View in = {reinterpret_cast<const int32_t*>(inputs + layout.tokens),
-                   reinterpret_cast<const cuda::Sequence*>(inputs + layout.sequences),
+  const View in = {reinterpret_cast<const cuda::Sequence*>(inputs + layout.sequences),
                    reinterpret_cast<const cuda::Sequence*>(inputs + layout.tail_sequences),
                    reinterpret_cast<const cuda::SequenceState*>(inputs + layout.states),
                    reinterpret_cast<const cuda::StateSaveAt*>(inputs + layout.saves),
                    reinterpret_cast<const int32_t*>(inputs + layout.sample_rows),
                    reinterpret_cast<const cuda::SampleRow*>(inputs + layout.samples),
                    reinterpret_cast<const int32_t*>(inputs + layout.pages)};
-  FIMD_RETURN_IF_ERROR(cuda::check(
-      cudaMemcpyAsync(scratch_.inputs, host_.inputs, layout.bytes, cudaMemcpyHostToDevice, stream),
-      "sending a pass's inputs"));
-  cuda::embed(model_.embedding, in.tokens, shape.rows, scratch_.x, stream);
+  cuda::copy_from_host(host_.inputs, scratch_.inputs, layout.bytes, stream);
+  // Beside the copy.
+  cuda::embed(model_.embedding, reinterpret_cast<const int32_t*>(host_.inputs + layout.tokens),
+              shape.rows, scratch_.x, stream);
   Chain chain;
   add_projections(model_.layers.front(), shape, scratch_.x, &chain);
   for (size_t i = 0; i < model_.layers.size(); ++i) {
@@ -403,11 +402,6 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
   for (int first = 0; first < shape.samples; first += limits_.small_rows) {
     const int n = std::min(shape.samples - first, limits_.small_rows);
     tail(model_.layers.back(), shape, in, first, n);
-    FIMD_RETURN_IF_ERROR(
-        cuda::check(cudaMemcpyAsync(host_.results + first, scratch_.results,
-                                    static_cast<size_t>(n) * sizeof(cuda::SampleResult),
-                                    cudaMemcpyDeviceToHost, stream),
-                    "fetching tokens"));
     if (after_logits) FIMD_RETURN_IF_ERROR(after_logits(first, n));
   }
   FIMD_RETURN_IF_ERROR(cuda::check_launch("starting a pass"));

@@ -43,7 +43,6 @@ class PassLauncher {
 
  private:
   struct View {  // of the inputs on the device
-    const int32_t* tokens;
     const cuda::Sequence* sequences;
     const cuda::Sequence* tail_sequences;
     const cuda::SequenceState* states;

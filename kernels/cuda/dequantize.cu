@@ -64,12 +64,17 @@ __global__ void __launch_bounds__(32 * kWarps)
   });
 }
 
+/// Of the embedding: that of the block's token.
+__device__ int64_t row_of(const int32_t* tokens, int64_t rows) {
+  return min(max(int64_t{__ldcv(tokens + blockIdx.x)}, int64_t{0}), rows - 1);
+}
+
 // blockIdx.x is the row of x; a thread decodes a lane's share of a tile and keeps one row of it.
 template <class Format>
 __global__ void embed_tiles(const uint8_t* packed, int64_t rows, int64_t cols, int k_tiles,
                             const int32_t* tokens, float* x) {
+  const int64_t token = row_of(tokens, rows);
   pdl_wait();
-  const int64_t token = min(max(int64_t{tokens[blockIdx.x]}, int64_t{0}), rows - 1);
   const int in_tile = static_cast<int>(token % kTileRows);
   for (int i = threadIdx.x; i < 4 * k_tiles; i += blockDim.x) {
     const int k = i / 4;
@@ -85,8 +90,8 @@ __global__ void embed_tiles(const uint8_t* packed, int64_t rows, int64_t cols, i
 
 __global__ void embed_bf16(const __nv_bfloat16* embedding, int64_t rows, int64_t cols,
                            const int32_t* tokens, float* x) {
+  const int64_t token = row_of(tokens, rows);
   pdl_wait();
-  const int64_t token = min(max(int64_t{tokens[blockIdx.x]}, int64_t{0}), rows - 1);
   for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
     x[blockIdx.x * cols + c] = __bfloat162float(embedding[token * cols + c]);
   }

@@ -116,7 +116,22 @@ __global__ void __launch_bounds__(kThreads)
   if (col < cols) y[int64_t{blockIdx.y} * cols + col] = from[col];
 }
 
+__global__ void __launch_bounds__(kThreads) copy_host(const uint4* host, uint4* device, int n) {
+  const int i = kThreads * static_cast<int>(blockIdx.x) + static_cast<int>(threadIdx.x);
+  uint4 v = make_uint4(0, 0, 0, 0);
+  if (i < n) v = __ldcv(host + i);
+  pdl_wait();
+  if (i < n) device[i] = v;
+}
+
 }  // namespace
+
+void copy_from_host(const void* host, void* device, size_t bytes, cudaStream_t stream) {
+  const auto n = static_cast<int>(bytes / sizeof(uint4));
+  if (n == 0) return;
+  launch(copy_host, static_cast<unsigned>(divide_up(n, kThreads)), kThreads, 0, stream,
+         static_cast<const uint4*>(host), static_cast<uint4*>(device), n);
+}
 
 void quantize(const float* x, int n_rows, const Activations& out, cudaStream_t stream) {
   quantize_rows(Copy{x, out.cols}, n_rows, out, stream);

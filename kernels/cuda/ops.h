@@ -135,8 +135,12 @@ void sigmoid_mul_quantize(const float* x, const float* gates, int64_t stride, in
 void gated_norm_quantize(const float* x, const float* z, int64_t z_stride, const float* weight,
                          int head_dim, float eps, int n_rows, const Activations& out,
                          cudaStream_t stream);
-/// x[r] = the embedding row of tokens[r], decoded; tokens on the device. The embedding is a packed
-/// matrix (its rows need not be in the tile order of a matmul: see pack.h).
+/// Copies `bytes`, a multiple of 16, of page-locked host memory that no kernel writes. A kernel of
+/// a few blocks: in a graph it begins and ends sooner than a copy does.
+void copy_from_host(const void* host, void* device, size_t bytes, cudaStream_t stream);
+/// x[r] = the embedding row of tokens[r], decoded; tokens on the device or in page-locked host
+/// memory, where no kernel writes them. The embedding is a packed matrix (its rows need not be in
+/// the tile order of a matmul: see pack.h).
 void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
            cudaStream_t stream);
 /// y[i] = x[rows[i]], rows on the device: keeps the rows to sample from.
@@ -370,8 +374,9 @@ struct SampleResult {
   float logprob = 0;   // natural log, among the permitted tokens at temperature 1
 };
 /// Greedy choice of each row of logits (n, vocab). mask: one bit a token, 1 = permitted (32 to a
-/// word). ids: the lists that `rows` point into. All on the device. workspace: zeroed once, of one
-/// stream.
+/// word). ids: the lists that `rows` point into. All on the device but for `results`, which are
+/// only written and may be page-locked host memory, as those of the two below. workspace: zeroed
+/// once, of one stream.
 void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
                    const SampleRow* rows, const int32_t* ids, SampleResult* results,
                    void* workspace, cudaStream_t stream);

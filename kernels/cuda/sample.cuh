@@ -96,9 +96,10 @@ struct Candidates {
       id = ids[row.extra_begin + i - vocab];
       wanted = false;
     }
-    if (id < 0 || id >= vocab || permitted(mask, id) != wanted) return id;
-    const float value = logits[id];
-    if (value > -INFINITY) logit = value;  // not if it is not a number
+    if (id < 0 || id >= vocab) return id;
+    const float value = logits[id];  // asked for at once with the mask
+    if (permitted(mask, id) == wanted && value > -INFINITY)
+      logit = value;  // not if it is no number
     return id;
   }
 };
