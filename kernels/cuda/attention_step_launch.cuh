@@ -89,8 +89,10 @@ bool launch_rows(StepArgs& args, cudaStream_t stream) {
   constexpr int kKeySlots = kDim <= 80 && !kCoded ? 2 : 1;
   using Few8 = StepConfig<kDim, 1, kFew, kKeySlots, kCoded>;
   using Few16 = StepConfig<kDim, 2, kFew, kKeySlots, kCoded>;
-  using More8 = StepConfig<kDim, 1, kMore, 1, kCoded>;
-  using More16 = StepConfig<kDim, 2, kMore16, 1, kCoded>;
+  // Nothing is beside these: there is room for the keys of two units.
+  constexpr int kMoreSlots = kDim <= 128 && !kCoded ? 2 : 1;
+  using More8 = StepConfig<kDim, 1, kMore, kMoreSlots, kCoded>;
+  using More16 = StepConfig<kDim, 2, kMore16, kMoreSlots, kCoded>;
   const int pairs = args.base.params.max_rows * args.base.group;
   if (pairs <= Few8::kRows) return launch_warps<Few8, More8>(args, stream);
   return launch_warps<Few16, More16>(args, stream);
