@@ -283,13 +283,7 @@ Status CudaBackend::run_pass(std::span<const StepInput> batch, std::span<Sampled
   const InputLayout layout(shape, geometry_.page_tokens, plan_.limits.max_pages);
   IdLists ids{.room = {ids_.as<int32_t>(), scratch_.id_capacity}};
   write_inputs(batch, shape, layout, geometry_.page_tokens, inputs_.data(), &ids);
-  // Few samples are restricted: what restricts them is sent only when there is some.
-  if (ids.used > 0) {
-    FIMD_RETURN_IF_ERROR(
-        finish(cuda::check(cudaMemcpyAsync(scratch_.ids, ids_.data(), ids.used * sizeof(int32_t),
-                                           cudaMemcpyHostToDevice, stream_.get()),
-                           "sending token ids")));
-  }
+  FIMD_RETURN_IF_ERROR(send_ids({ids_.as<int32_t>(), ids.used}));
   const Samples samples = samples_of(batch, first_sample, shape, layout, ids);
   const auto vocab = static_cast<size_t>(model_.vocab);
   if (options_.keep_logits) {
@@ -299,6 +293,22 @@ Status CudaBackend::run_pass(std::span<const StepInput> batch, std::span<Sampled
   FIMD_RETURN_IF_ERROR(
       finish(launch(shape, [&](int first, int n) { return choose(samples, first, n); })));
   return take_results(samples, outputs);
+}
+
+/// What restricts the samples of a pass. Mostly a few tokens that end a text, the same in each pass
+/// of it: these are there already.
+Status CudaBackend::send_ids(std::span<const int32_t> ids) {
+  constexpr size_t kFew = 1024;
+  if (ids.size() <= sent_ids_.size() && std::equal(ids.begin(), ids.end(), sent_ids_.begin())) {
+    return {};
+  }
+  sent_ids_.clear();
+  FIMD_RETURN_IF_ERROR(
+      finish(cuda::check(cudaMemcpyAsync(scratch_.ids, ids.data(), ids.size_bytes(),
+                                         cudaMemcpyHostToDevice, stream_.get()),
+                         "sending token ids")));
+  if (ids.size() <= kFew) sent_ids_.assign(ids.begin(), ids.end());
+  return {};
 }
 
 CudaBackend::Samples CudaBackend::samples_of(std::span<const StepInput> batch, size_t first,

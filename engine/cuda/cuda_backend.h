@@ -77,6 +77,7 @@ class CudaBackend final : public Backend {
   };
   Samples samples_of(std::span<const StepInput> batch, size_t first, const PassShape& shape,
                      const InputLayout& layout, const IdLists& ids) const;
+  Status send_ids(std::span<const int32_t> ids);
   Status choose(const Samples& samples, int first, int n);
   Status fetch_logits(size_t row, size_t from);
   Status take_results(const Samples& samples, std::span<Sampled> outputs);
@@ -107,6 +108,8 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Cublas> cublas_;
   std::unique_ptr<PassLauncher> launcher_;
   GraphCache graphs_;
+
+  std::vector<int32_t> sent_ids_;  // what scratch_.ids begins with
 
   // Of the last forward's samples, where somebody wants them.
   std::vector<float> host_logits_;  // (samples, vocab)
