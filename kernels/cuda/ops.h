@@ -375,8 +375,8 @@ struct SampleResult {
 };
 /// Greedy choice of each row of logits (n, vocab). mask: one bit a token, 1 = permitted (32 to a
 /// word). ids: the lists that `rows` point into. All on the device but for `results`, which are
-/// only written and may be page-locked host memory, as those of the two below. workspace: zeroed
-/// once, of one stream.
+/// only written and may be page-locked host memory, as those of the two below; `rows` are not what
+/// the kernel in front writes. workspace: zeroed once, of one stream.
 void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
                    const SampleRow* rows, const int32_t* ids, SampleResult* results,
                    void* workspace, cudaStream_t stream);

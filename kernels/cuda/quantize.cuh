@@ -93,9 +93,12 @@ struct RowWriter {
     for (int step = 1; step < 8 / kWords; step *= 2) {
       largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, step));
     }
-    const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
+    float inverse;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(largest));
+    inverse = __fmaf_rn(inverse, __fmaf_rn(-largest, inverse, 1.0F), inverse);
+    inverse = largest > 0 ? quotient(127.0F, largest, inverse) : 0.0F;
     Codes<kWords> codes;
-    codes.scale = largest / 127.0F;
+    codes.scale = quotient(largest, 127.0F, 1.0F / 127.0F);
     codes.sum = 0;
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
@@ -107,6 +110,12 @@ struct RowWriter {
       codes.sum += __shfl_xor_sync(~0U, codes.sum, step);
     }
     return codes;
+  }
+  /// a / b to the bit, given 1 / b, unless they are near the ends of the range: what the compiler
+  /// makes of a division has a function for these.
+  static __device__ __forceinline__ float quotient(float a, float b, float inverse) {
+    const float q = __fmul_rn(a, inverse);
+    return __fmaf_rn(inverse, __fmaf_rn(-b, q, a), q);
   }
   static __device__ __forceinline__ float largest_of(const float4& v) {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));

@@ -78,10 +78,10 @@ __device__ void store_whole(const SampleArgs& args, const Candidates& candidates
 }
 
 __global__ void __launch_bounds__(kThreads) greedy_kernel(const SampleArgs args) {
-  pdl_wait();
   const int index = static_cast<int>(blockIdx.y);
   const auto thread = static_cast<int>(threadIdx.x);
-  const Candidates candidates(args, index);
+  const Candidates candidates(args, index);  // its row was there before the kernel in front
+  pdl_wait();
   const bool listed = candidates.row.n_allowed > 0;  // a short list: one block
   if (listed && blockIdx.x > 0) return;
   const int64_t size = candidates.size();
