@@ -13,10 +13,11 @@ struct StepArgs {
   const float* qkv = nullptr;
   RopeParams rope;
   float q_scale = 1;
-  int turns_at = 0;  // in shared memory
-  /// The token of a row, counted in the sequence, without a division: rows are few.
-  int inverse_group = 0;  // 65536 / group, rounded up
+  int turns_at = 0;       // in shared memory
   int split_shift = 0;    // log2 of the blocks that share the keys of a tile
+  int inverse_group = 0;  // 65536 / group, rounded up
+  /// The token of a pair, counted in the sequence, without a division: pairs are at most
+  /// kStepPairs.
   __device__ __forceinline__ int token_of(int pair) const { return pair * inverse_group >> 16; }
 };
 

@@ -97,9 +97,9 @@ struct Candidates {
       wanted = false;
     }
     if (id < 0 || id >= vocab) return id;
-    const float value = logits[id];  // asked for at once with the mask
-    if (permitted(mask, id) == wanted && value > -INFINITY)
-      logit = value;  // not if it is no number
+    // Asked for at once with the mask. What is not a number is not chosen.
+    const float value = logits[id];
+    if (permitted(mask, id) == wanted && value > -INFINITY) logit = value;
     return id;
   }
 };
