@@ -72,7 +72,7 @@ int least_bytes(const ChainParams& p) {
   int least = tile_bytes(DType::kQ8_0);
   for (int s = 0; s < p.n_steps; ++s) {
     for (const TaskParams& task : p.steps[s].tasks) {
-      if (task.weights != nullptr) least = std::min(least, tile_bytes(task.type));
+      if (task.weights != nullptr) least = std::min(least, task.tile_bytes);
     }
   }
   return least;

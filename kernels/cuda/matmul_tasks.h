@@ -50,7 +50,7 @@ inline TaskTotals set_tasks(const MatmulStep& step, TaskParams (&tasks)[kMaxMatm
     totals.row_tiles = end;
     const bool bf16 = from.w.type == DType::kBF16;
     totals.slot_bytes =
-        std::max(totals.slot_bytes, bf16 ? kTileRows * kBf16SlotStride : tile_bytes(from.w.type));
+        std::max(totals.slot_bytes, bf16 ? kTileRows * kBf16SlotStride : tasks[i].tile_bytes);
   }
   return totals;
 }
