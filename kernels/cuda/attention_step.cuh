@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
   constexpr int kQuerySteps = (kDimSteps + 1) / 2;
   extern __shared__ __align__(1024) char shared[];
   const AttentionParams& p = args.base.params;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = static_cast<int>(threadIdx.x % 32);
   StepWork work;
   if (!find_step_work<C>(args, work)) {
     cluster_arrive();
@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
 #pragma unroll 1
   for (int i = work.n_pairs * T::kChunks + static_cast<int>(threadIdx.x); i < C::kRows * T::kChunks;
        i += C::kThreads) {
-    *reinterpret_cast<uint4*>(shared + C::kQueryAt + T::offset(i / T::kChunks, i % T::kChunks)) =
+    const int row = divided(i, T::kChunks);
+    *reinterpret_cast<uint4*>(shared + C::kQueryAt + T::offset(row, i - row * T::kChunks)) =
         make_uint4(0, 0, 0, 0);
   }
   __syncthreads();
@@ -93,7 +94,7 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
   const uint32_t by_row = T::offset(lane & 15, lane >> 4);
   const uint32_t by_key = T::offset((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
   const uint32_t rings = shared_address(shared);
-  const int n_rounds = (work.key_end - work.key_begin + C::kKeys - 1) / C::kKeys;
+  const int n_rounds = divided(work.key_end - work.key_begin + C::kKeys - 1, C::kKeys);
   constexpr int kSumTiles = (C::kTiles + C::kWarps - 1) / C::kWarps;
   float o[C::kOwnTiles][C::kTiles][4] = {};
   float sums[kSumTiles][4] = {};  // of the tiles warp, warp + kWarps, ...; all rows alike

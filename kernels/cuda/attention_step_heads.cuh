@@ -21,7 +21,7 @@ class StepHeads {
         shared_(shared),
         pairs_(args.rope),
         gates_(args.rope.q_gates ? args.base.params.n_heads : 0) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int lane = static_cast<int>(threadIdx.x % 32);
     if (lane < work.n_new) {
       new_page_ =
           args.base.params

@@ -8,13 +8,20 @@ namespace fimd::cuda::attention_detail {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
+/// Where quad i of the outputs lies in the block's own, (kRows, kPitch).
+template <class C>
+__device__ __forceinline__ int quad_at(int i) {
+  const int row = divided(i, C::kQuads);
+  return row * C::kPitch + (i - row * C::kQuads) * 4;
+}
+
 /// Sends what the block has of every output, (kRows, kPitch) at `outputs`, and its states (kRows:
 /// maximum and sum) to the blocks of the cluster that join them, and waits for what it joins
 /// itself.
 template <class C>
 __device__ __forceinline__ void exchange_outputs(const StepWork& work, const float* outputs,
                                                  const float2* states, char* shared) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = static_cast<int>(threadIdx.x % 32);
   const int n_active = work.n_active;
   const int rank = static_cast<int>(blockIdx.x);
   const uint32_t mailbox = shared_address(shared + C::kMailboxAt);
@@ -26,9 +33,8 @@ __device__ __forceinline__ void exchange_outputs(const StepWork& work, const flo
   cluster_wait();  // all blocks have started, and their mailboxes are ready
 #pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < n_quads; i += C::kThreads) {
-    const float4 value =
-        *reinterpret_cast<const float4*>(outputs + i / C::kQuads * C::kPitch + i % C::kQuads * 4);
-    const int run = i / 8;
+    const float4 value = *reinterpret_cast<const float4*>(outputs + quad_at<C>(i));
+    const int run = divided(i, 8);
     const int turn = work.per_active(run);
     const int owner = run - turn * n_active;
     send(cluster_address(static_cast<uint32_t>(my_values + turn * n_active * 128), owner), value,
@@ -36,8 +42,8 @@ __device__ __forceinline__ void exchange_outputs(const StepWork& work, const flo
   }
 #pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < C::kRows * n_active; i += C::kThreads) {
-    const int row = i % C::kRows;
-    const int to = i / C::kRows;
+    const int to = divided(i, C::kRows);
+    const int row = i - to * C::kRows;
     if (row >= work.n_pairs) continue;
     send(cluster_address(my_states + static_cast<uint32_t>(row * 8), to), states[row],
          cluster_address(mailbox, to));
@@ -50,7 +56,7 @@ __device__ __forceinline__ void exchange_outputs(const StepWork& work, const flo
 template <class C>
 __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& work,
                                           char* shared) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = static_cast<int>(threadIdx.x % 32);
   const auto* outputs = reinterpret_cast<const float*>(shared);
   const auto* states = reinterpret_cast<const float2*>(outputs + C::kRows * C::kPitch);
   const int n_active = work.n_active;
@@ -69,10 +75,9 @@ __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& 
   for (int own = work.warp; own < n_runs; own += C::kWarps) {
     const int wanted_quad = (own * n_active + rank) * 8 + lane % 8;
     const int quad = min(wanted_quad, n_quads - 1);
-    const int row = quad / C::kQuads;
-    const float4* parts =
-        alone ? reinterpret_cast<const float4*>(outputs + row * C::kPitch) + quad % C::kQuads
-              : values + own * n_active * 8 + lane % 8;
+    const int row = divided(quad, C::kQuads);
+    const float4* parts = alone ? reinterpret_cast<const float4*>(outputs + quad_at<C>(quad))
+                                : values + own * n_active * 8 + lane % 8;
     float2 state[kParts];
     float4 part[kParts];
     float top = -INFINITY;
@@ -107,7 +112,7 @@ __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& 
     }
     const float inverse = total > 0 ? 1.0F / total : 0.0F;
     store_output<C::kDim>(
-        args.base, work, row, quad % C::kQuads * 4,
+        args.base, work, row, (quad - row * C::kQuads) * 4,
         make_float4(value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse),
         lane < 8 && wanted_quad < n_quads);
   }

@@ -31,7 +31,9 @@ class StepUnits {
         pages_(args.base.params.pages + work.sequence.page_begin),
         begin_(work.key_begin + work.warp * kUnitKeys),
         new_begin_(work.new_begin),
-        new_rows_(reinterpret_cast<const __half*>(shared + C::kNewAt)) {}
+        new_rows_(reinterpret_cast<const __half*>(shared + C::kNewAt)) {
+    key_pages_ = value_pages_ = pages_from(0);
+  }
 
   /// The first key of the j-th unit; there is none if that is not below the end.
   __device__ __forceinline__ int key(int j) const { return begin_ + j * C::kKeys; }
@@ -48,15 +50,30 @@ class StepUnits {
   static constexpr int kLaneChunks = kChunks / 32;
   static_assert(kChunks % 32 == 0);
 
-  /// The part of the unit's page that the KV head has: pages times heads. For j = 0, 1, 2, ..
-  __device__ __forceinline__ int64_t part(int j, bool values) {
-    int& window = values ? value_pages_ : key_pages_;
-    if (j % 32 == 0) {
-      const int lane = static_cast<int>(threadIdx.x) % 32;
-      window = pages_[min(key(j + lane), end_ - 1) >> page_shift_];
+  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % 32); }
+  /// The lane's i-th chunk of a granule, lane() + 32 i: its row, and where it is in the granule at
+  /// `address`.
+  static __device__ __forceinline__ int chunk_row(int i) { return (lane() + 32 * i) / T::kChunks; }
+  static __device__ __forceinline__ uint32_t chunk_at(uint32_t address, int i) {
+    if constexpr (T::kSwizzled) {
+      // The rows of a lane's first chunks are below kStep, which is a power of two: their bits and
+      // those of kStep i are apart, and one address serves all.
+      constexpr int kStep = 32 / T::kChunks;
+      const uint32_t first = address + T::offset(lane() / T::kChunks, lane() % T::kChunks);
+      const auto row = static_cast<uint32_t>(kStep * i);
+      return (first ^ row % 8 * 16) + row * T::kRowBytes;
+    } else {
+      return address + T::offset(chunk_row(i), (lane() + 32 * i) % T::kChunks);
     }
-    const int page = __shfl_sync(kAllLanes, window, j % 32);
-    return static_cast<int64_t>(page) * kv_.n_kv_heads + blockIdx.y;
+  }
+  /// Before a unit's page is asked for: for j = 1, 2, 3, ..
+  __device__ __forceinline__ void enter(int j, int& pages) const {
+    if (j % 32 == 0) pages = pages_from(j);
+  }
+  /// The part of the unit's page that the KV head has: pages times heads.
+  __device__ __forceinline__ int part(int j, int pages) const {
+    const int page = __shfl_sync(kAllLanes, pages, j % 32);
+    return page * kv_.n_kv_heads + static_cast<int>(blockIdx.y);
   }
   __device__ __forceinline__ int slot(int j) const { return key(j) & ((1 << page_shift_) - 1); }
   /// The new tokens' rows, where the granule has none.
@@ -68,9 +85,9 @@ class StepUnits {
     const __half* rows = new_rows_ + (values ? C::kDim : 0);
     const int first = max(key(j), first_new_);
 #pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x) % 32; i < (unit_end - first) * T::kChunks; i += 32) {
-      const int position = first + i / T::kChunks;
-      const int chunk = i % T::kChunks;
+    for (int i = 0; chunk_row(i) < unit_end - first; ++i) {
+      const int position = first + chunk_row(i);
+      const int chunk = (lane() + 32 * i) % T::kChunks;
       *reinterpret_cast<uint4*>(granule + T::offset(position - key(j), chunk)) =
           *reinterpret_cast<const uint4*>(rows + (position - new_begin_) * 2 * C::kDim + chunk * 8);
     }
@@ -82,15 +99,19 @@ class StepUnits {
   int end_;
   int first_new_;
   char* shared_;
+  // Lane i: the page of unit 32 (j / 32) + i.
+  int key_pages_;
+  int value_pages_;
 
  private:
+  __device__ __forceinline__ int pages_from(int j) const {
+    return pages_[min(key(j + lane()), end_ - 1) >> page_shift_];
+  }
+
   const int32_t* pages_;
   int begin_;
   int new_begin_;
   const __half* new_rows_;
-  // Lane i: the page of unit 32 (j / 32) + i.
-  int key_pages_ = 0;
-  int value_pages_ = 0;
 };
 
 /// Pages of halves: copies straight to shared memory, all slots full at first.
@@ -103,16 +124,19 @@ class HalfRing : public StepUnits<C> {
   __device__ __forceinline__ HalfRing(const StepArgs& args, const StepWork& work, char* shared)
       : Units(args, work, shared) {
 #pragma unroll 1
-    for (int j = 0; j < 2; ++j) {
-      if (j < C::kKeySlots) copy(j, false);
-      copy(j, true);
+    for (int i = 0; i < C::kKeySlots + 2; ++i) {
+      copy(i / 2, C::kKeySlots == 1 ? i > 0 : i % 2 == 1, this->key_pages_);
     }
   }
 
-  __device__ __forceinline__ void refill_keys(int j) { copy(j + C::kKeySlots, false); }
+  __device__ __forceinline__ void refill_keys(int j) {
+    this->enter(j + C::kKeySlots, this->key_pages_);
+    copy(j + C::kKeySlots, false, this->key_pages_);
+  }
   __device__ __forceinline__ void refill_values(int j) {
     if (j > 0) {
-      copy(j + 1, true);
+      this->enter(j + 1, this->value_pages_);
+      copy(j + 1, true, this->value_pages_);
     } else {
       copy_commit();  // an empty group: they are counted
     }
@@ -138,18 +162,18 @@ class HalfRing : public StepUnits<C> {
   }
 
  private:
-  __device__ __forceinline__ void copy(int j, bool values) {
+  __device__ __forceinline__ void copy(int j, bool values, int pages) {
     if (this->has(j)) {
-      const int64_t token = (this->part(j, values) << this->page_shift_) + this->slot(j);
-      const __half* from = (values ? this->kv_.v : this->kv_.k) + token * C::kDim;
+      // Fewer than 2^31 rows, which would be 256 GB.
+      const int row = (this->part(j, pages) << this->page_shift_) + this->slot(j);
+      const __half* from =
+          (values ? this->kv_.v : this->kv_.k) + int64_t{row} * C::kDim + this->lane() * 8;
       const uint32_t to =
           shared_address(this->shared_) + (values ? this->values_at(j) : this->keys_at(j));
       const int n_old = this->first_new_ - this->key(j);
 #pragma unroll
       for (int i = 0; i < Units::kLaneChunks; ++i) {
-        const int index = static_cast<int>(threadIdx.x) % 32 + i * 32;
-        const int row = index / T::kChunks;
-        copy_async(to + T::offset(row, index % T::kChunks), from + index * 8, row < n_old);
+        copy_async(this->chunk_at(to, i), from + i * 256, this->chunk_row(i) < n_old);
       }
     }
     copy_commit();
@@ -165,20 +189,22 @@ class CodeRing : public StepUnits<C> {
 
   __device__ __forceinline__ CodeRing(const StepArgs& args, const StepWork& work, char* shared)
       : Units(args, work, shared) {
-    load(0, false, keys_);
-    load(0, true, values_);
+    load(0, false, this->key_pages_, keys_);
+    load(0, true, this->key_pages_, values_);
   }
 
   __device__ __forceinline__ void refill_keys(int /*j*/) {}
   __device__ __forceinline__ void refill_values(int /*j*/) {}
   __device__ __forceinline__ void wait_keys(int j) {
     decode(keys_, this->keys_at(j));
-    load(j + 1, false, keys_);
+    this->enter(j + 1, this->key_pages_);
+    load(j + 1, false, this->key_pages_, keys_);
     this->insert_new(j, false);
   }
   __device__ __forceinline__ void wait_values(int j) {
     decode(values_, this->values_at(j));
-    load(j + 1, true, values_);
+    this->enter(j + 1, this->value_pages_);
+    load(j + 1, true, this->value_pages_, values_);
     this->insert_new(j, true);
   }
 
@@ -188,18 +214,18 @@ class CodeRing : public StepUnits<C> {
     __half scales[Units::kLaneChunks];
   };
 
-  __device__ __forceinline__ void load(int j, bool values, Granule& to) {
+  __device__ __forceinline__ void load(int j, bool values, int pages, Granule& to) {
     if (!this->has(j)) return;
     const CodeRow from = code_row(values ? this->kv_.v_codes : this->kv_.k_codes,
-                                  this->part(j, values), this->page_shift_, this->slot(j), C::kDim);
+                                  this->part(j, pages), this->page_shift_, this->slot(j), C::kDim);
     constexpr int kBlockChunks = kv_code_block(C::kDim) / 8;
     const int n_old = this->first_new_ - this->key(j);
 #pragma unroll
     for (int i = 0; i < Units::kLaneChunks; ++i) {
-      const int index = static_cast<int>(threadIdx.x) % 32 + i * 32;
+      const int index = this->lane() + 32 * i;
       to.codes[i] = make_uint2(0, 0);
       to.scales[i] = __ushort_as_half(0);
-      if (index / T::kChunks >= n_old) continue;
+      if (this->chunk_row(i) >= n_old) continue;
       to.codes[i] = __ldcg(reinterpret_cast<const uint2*>(from.codes) + index);
       to.scales[i] = __ldcg(from.scales + index / kBlockChunks);
     }
@@ -207,9 +233,7 @@ class CodeRing : public StepUnits<C> {
   __device__ __forceinline__ void decode(const Granule& from, uint32_t at) {
 #pragma unroll
     for (int i = 0; i < Units::kLaneChunks; ++i) {
-      const int index = static_cast<int>(threadIdx.x) % 32 + i * 32;
-      *reinterpret_cast<uint4*>(this->shared_ + at +
-                                T::offset(index / T::kChunks, index % T::kChunks)) =
+      *reinterpret_cast<uint4*>(this->shared_ + this->chunk_at(at, i)) =
           decode_codes(from.codes[i], from.scales[i]);
     }
   }

@@ -95,16 +95,22 @@ struct StepWork : Work {
   __device__ __forceinline__ int per_active(int n) const { return n * inverse_active >> 16; }
 };
 
+/// a / b of numbers that are not negative, which the compiler cannot know: care for signs would be
+/// a third of a division's code, and most of it where b is a power of two.
+__device__ __forceinline__ int divided(int a, int b) {
+  return static_cast<int>(static_cast<unsigned>(a) / static_cast<unsigned>(b));
+}
+
 /// False if the block has nothing to do. blockIdx: (split, KV head, sequence and tile).
 template <class C>
 __device__ __forceinline__ bool find_step_work(const StepArgs& step, StepWork& work) {
   const KernelArgs& args = step.base;
-  work.warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / 32, 0);
+  work.warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / 32), 0);
   const AttentionParams& p = args.params;
   work.index = static_cast<int>(blockIdx.z);
   int tile = 0;
   if (args.m_tiles > 1) {
-    work.index /= args.m_tiles;
+    work.index = divided(work.index, args.m_tiles);
     tile = static_cast<int>(blockIdx.z) - work.index * args.m_tiles;
   }
   work.sequence = p.sequences[work.index];
@@ -114,12 +120,12 @@ __device__ __forceinline__ bool find_step_work(const StepArgs& step, StepWork& w
   work.own_begin = work.sequence.first + step.token_of(work.pair0);
   work.own_end = work.sequence.first + step.token_of(work.pair0 + work.n_pairs - 1) + 1;
   const int from = p.window > 0 ? max(0, work.own_begin - p.window + 1) / kUnitKeys * kUnitKeys : 0;
-  const int units = (work.own_end - from + kUnitKeys - 1) / kUnitKeys;
+  const int units = divided(work.own_end - from + kUnitKeys - 1, kUnitKeys);
   const int share = max(C::kWarps, (units + args.n_splits - 1) >> step.split_shift);
   const int rank = static_cast<int>(blockIdx.x);
-  work.n_active = (units + share - 1) / share;
+  work.n_active = divided(units + share - 1, share);
   if (rank >= work.n_active) return false;
-  work.inverse_active = 65536 / work.n_active + 1;
+  work.inverse_active = divided(65536, work.n_active) + 1;
   work.n_parts = 1;
   work.unit = 0;
   work.key_begin = from + rank * share * kUnitKeys;
@@ -129,18 +135,22 @@ __device__ __forceinline__ bool find_step_work(const StepArgs& step, StepWork& w
   return true;
 }
 
-/// Runs of eight quads (32 columns of a row) of the outputs are dealt to the active blocks in turn:
-/// how many this one joins.
+/// Runs of eight quads (32 columns of a row) of the outputs.
+template <class C>
+__device__ __forceinline__ int all_runs(const StepWork& work) {
+  return divided(work.n_pairs * C::kQuads + 7, 8);
+}
+/// They are dealt to the active blocks in turn: how many this one joins.
 template <class C>
 __device__ __forceinline__ int own_runs(const StepWork& work) {
-  const int behind = (work.n_pairs * C::kQuads + 7) / 8 - 1 - static_cast<int>(blockIdx.x);
+  const int behind = all_runs<C>(work) - 1 - static_cast<int>(blockIdx.x);
   return behind < 0 ? 0 : work.per_active(behind) + 1;
 }
 /// What the block will be sent.
 template <class C>
 __device__ __forceinline__ uint32_t mailbox_bytes(const StepWork& work) {
   const int n_quads = work.n_pairs * C::kQuads;
-  const int runs = (n_quads + 7) / 8;
+  const int runs = all_runs<C>(work);
   int own = own_runs<C>(work) * 8;
   const int last = runs - 1 - work.per_active(runs - 1) * work.n_active;  // who has the last run
   if (last == static_cast<int>(blockIdx.x)) own -= runs * 8 - n_quads;

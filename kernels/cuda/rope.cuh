@@ -25,7 +25,7 @@ struct HeadPairs {
     const int half_rotary = rope.rotary_dim / 2;
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
-      pair[i] = static_cast<int>(threadIdx.x) % 32 + 32 * i;
+      pair[i] = static_cast<int>(threadIdx.x % 32) + 32 * i;
       const bool neox = pair[i] < half_rotary && !rope.adjacent;
       first[i] = neox ? pair[i] : 2 * pair[i];
       second[i] = neox ? pair[i] + half_rotary : 2 * pair[i] + 1;
