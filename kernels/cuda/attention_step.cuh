@@ -71,8 +71,6 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
         make_uint4(0, 0, 0, 0);
   }
   __syncthreads();
-  heads.prepare();
-  pdl_wait();
   heads.run();
   __syncthreads();
 

@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(32 * kWarps) rope_append_kernel(const RopeArgs
     float y[kPairs];
     const int before = is_q && gates > 0 ? 2 * head : gates + head;
     const float* from = row_qkv + static_cast<int64_t>(before) * head_dim;
-    pairs.load(from, head_dim, x, y);
+    pairs.load(from, 0, head_dim, x, y);
     const float* norm = is_v ? nullptr : (is_q ? args.rope.q_norm : args.rope.k_norm);
     if (norm != nullptr) {
       float2 weight[kPairs];

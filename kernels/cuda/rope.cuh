@@ -32,13 +32,14 @@ struct HeadPairs {
     }
   }
 
-  __device__ __forceinline__ void load(const float* from, int head_dim, float (&x)[kPairs],
-                                       float (&y)[kPairs]) const {
+  /// The head that begins at from[begin].
+  __device__ __forceinline__ void load(const float* from, int begin, int head_dim,
+                                       float (&x)[kPairs], float (&y)[kPairs]) const {
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
       const bool inside = pair[i] < head_dim / 2;
-      x[i] = inside ? __ldcg(from + first[i]) : 0.0F;
-      y[i] = inside ? __ldcg(from + second[i]) : 0.0F;
+      x[i] = inside ? __ldcg(from + (begin + first[i])) : 0.0F;
+      y[i] = inside ? __ldcg(from + (begin + second[i])) : 0.0F;
     }
   }
   /// The weights of both elements of each pair.
