@@ -99,7 +99,7 @@ __device__ inline void join_rows(const KernelArgs& args, const Work& work, int r
       const int row_there = __shfl_sync(kAllLanes, row, source);
       const int column_there = __shfl_sync(kAllLanes, column, source) + lane % 2 * 4;
       const bool wanted_there = __shfl_sync(kAllLanes, static_cast<int>(wanted), source) != 0;
-      store_output<kDim>(args, work, row_begin + row_there, column_there,
+      store_output<kDim>(args, query_of(args, work, row_begin + row_there), column_there,
                          make_float4(value[0], value[1], value[2], value[3]), wanted_there);
     }
   }

@@ -24,7 +24,7 @@ template <class C>
 __device__ inline void store_quad(const KernelArgs& args, const Work& work, int row, int column,
                                   float4 value, bool wanted) {
   if (work.n_parts == 1) {
-    store_output<C::kDim>(args, work, row, column, value, wanted);
+    store_output<C::kDim>(args, query_of(args, work, row), column, value, wanted);
   } else if (wanted) {
     const int part = static_cast<int>(blockIdx.x) / args.cluster;
     *reinterpret_cast<uint2*>(args.partials + partial_row(args, work, part, row) * C::kDim +

@@ -111,8 +111,10 @@ __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& 
       value.w += __shfl_xor_sync(kAllLanes, value.w, mask);
     }
     const float inverse = total > 0 ? 1.0F / total : 0.0F;
+    const int token = args.token_of(work.pair0 + row);
+    const int head = (static_cast<int>(blockIdx.y) - token) * args.base.group + work.pair0 + row;
     store_output<C::kDim>(
-        args.base, work, row, (quad - row * C::kQuads) * 4,
+        args.base, {work.sequence.row_begin + token, head}, (quad - row * C::kQuads) * 4,
         make_float4(value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse),
         lane < 8 && wanted_quad < n_quads);
   }

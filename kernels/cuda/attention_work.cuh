@@ -105,12 +105,11 @@ __device__ inline int64_t partial_row(const KernelArgs& args, const Work& work, 
          row;
 }
 
-/// Stores four outputs of a row, normalised: as float, and as what the next product reads. Whole
+/// Stores four outputs of a query, normalised: as float, and as what the next product reads. Whole
 /// warps call it together, eight lanes to 32 columns.
 template <int kDim>
-__device__ inline void store_output(const KernelArgs& args, const Work& work, int row, int column,
+__device__ inline void store_output(const KernelArgs& args, const Query& query, int column,
                                     float4 value, bool wanted) {
-  const Query query = query_of(args, work, row);
   if (args.params.out != nullptr && wanted) {
     *reinterpret_cast<float4*>(args.params.out + query_row(args, query) * kDim + column) = value;
   }
@@ -133,10 +132,7 @@ __device__ inline void store_padding(const KernelArgs& args, const Work& work, i
   for (int i = static_cast<int>(threadIdx.x) / 32; i < n_rows; i += kThreads / 32) {
     const Query query = query_of(args, work, row_begin + i);
     if (query.head != args.params.n_heads - 1) continue;
-#pragma unroll 1
-    for (int column = 0; column < kTileCols; column += 128) {
-      writer.write(query.token, cols + column + static_cast<int>(threadIdx.x) % 32 * 4, float4());
-    }
+    writer.pad(query.token);
   }
 }
 

@@ -305,10 +305,10 @@ __device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
     const float4 y =
         make_float4(value.x * factor * norm.x * silu(z.x), value.y * factor * norm.y * silu(z.y),
                     value.z * factor * norm.z * silu(z.z), value.w * factor * norm.w * silu(z.w));
-    const int64_t out_channel = int64_t{head} * kDim + out_column;
+    const int out_channel = head * kDim + out_column;
     if (step.out != nullptr) {
       if (lane < kQuads) {
-        *reinterpret_cast<float4*>(step.out + row * shape.values() + out_channel) = y;
+        *reinterpret_cast<float4*>(step.out + int64_t{row} * shape.values() + out_channel) = y;
       }
       return;
     }
@@ -316,7 +316,7 @@ __device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
     writer.write(row, out_channel, y, lane < kQuads);
     // Zeros up to the end of the last k tile.
     if (head == shape.n_v_heads - 1 && half == 1 && shape.values() % kTileCols != 0) {
-      writer.write(row, shape.values() + 4 * lane, make_float4(0, 0, 0, 0));
+      writer.pad(row);
     }
   }
 }

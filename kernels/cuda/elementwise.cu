@@ -94,7 +94,7 @@ template <class Source>
 __global__ void __launch_bounds__(kThreads) quantize_kernel(Source source, RowWriter writer) {
   pdl_wait();
   const int row = blockIdx.y;
-  const int64_t col = 4 * (int64_t{kThreads} * blockIdx.x + threadIdx.x);
+  const auto col = static_cast<int>(4 * (kThreads * blockIdx.x + threadIdx.x));
   float4 v = make_float4(0, 0, 0, 0);
   if (col < writer.out.cols) v = source(row, col);
   writer.write(row, col, v);

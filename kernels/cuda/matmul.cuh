@@ -130,18 +130,14 @@ __device__ __forceinline__ void write_swiglu(const MatmulParams& p, int run, con
         v[j] = silu_mul(total(gate, classes, class_floats, i), total(up, classes, class_floats, i));
       }
     }
-    p.out.write(token, int64_t{32} * run + column, make_float4(v[0], v[1], v[2], v[3]),
-                token < p.n_rows);
+    p.out.write(token, 32 * run + column, make_float4(v[0], v[1], v[2], v[3]), token < p.n_rows);
   }
 }
 
 /// Zeros in the columns of the last k tile that no row tile has, by one block.
 __device__ __forceinline__ void pad_swiglu(const MatmulParams& p) {
-  const int64_t end = written_cols(p.out.out.cols);
-  for (int64_t row = threadIdx.x / 32; row < p.n_rows; row += kMatmulWarps) {
-    for (int64_t c = p.out.out.cols; c < end; c += 128) {
-      p.out.write(static_cast<int>(row), c + 4 * (threadIdx.x % 32), make_float4(0, 0, 0, 0));
-    }
+  for (auto row = static_cast<int>(threadIdx.x / 32); row < p.n_rows; row += kMatmulWarps) {
+    p.out.pad(row);
   }
 }
 

@@ -139,7 +139,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     if (s > 0) grid.wait();
     input.begin(p, header, grid);
     if (step.swiglu && blockIdx.x == 0) {
-      pad_swiglu({Weights::of(step.out.out), {T, 1}}, p.n_rows, warp, lane);
+      // Columns of the last k tile that no row tile has.
+      const RowWriter out = {Weights::of(step.out.out), {T, 1}};
+#pragma unroll 1
+      for (int row = warp; row < p.n_rows; row += kChainWarps) out.pad(row);
     }
     const int k_tiles = step.k_tiles;
     const bool streamed = kStreams<T> && step.streamed;

@@ -131,16 +131,6 @@ __device__ __forceinline__ void write_swiglu(const RowWriter& out, int unit, int
   out.write_block(token, 32 * unit, t, v[0], v[1], token < n_rows);
 }
 
-/// Zeros in the columns of the last k tile that no row tile has.
-__device__ __forceinline__ void pad_swiglu(const RowWriter& out, int n_rows, int warp, int lane) {
-  const auto end = static_cast<int>(written_cols(out.out.cols));
-  const auto column = static_cast<int>(out.out.cols) + 32 * (lane / 4);
-#pragma unroll 1
-  for (int row = warp; row < n_rows; row += kChainWarps) {
-    out.write_block(row, column, lane % 4, float4(), float4(), column < end);
-  }
-}
-
 }  // namespace fimd::cuda
 
 #endif

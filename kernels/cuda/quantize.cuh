@@ -16,25 +16,25 @@ struct RowWriter {
   /// with runs of 8 lanes on one block of 32 columns; a lane whose col is at least out.cols writes
   /// zeros up to the end of the last k tile, and nothing beyond. With `store` off it only takes
   /// part.
-  __device__ __forceinline__ void write(int row, int64_t col, float4 v, bool store = true) const {
-    if (col >= out.cols) v = make_float4(0, 0, 0, 0);
-    const int group = row / 8, slot = row % 8;
-    const bool exists = col < out.cols;
-    if (out.q8 != nullptr) write_q8(group, slot, col, v, store);
-    if (!store) return;
-    if (out.bf16 != nullptr || out.plain != nullptr) {
-      const uint2 bits = bf16_of(v);
-      if (out.bf16 != nullptr && col < divide_up(out.cols, kBf16TileCols) * kBf16TileCols) {
-        const int64_t tile = col / kBf16TileCols * groups.count + group;
-        const auto c = static_cast<int>(col % kBf16TileCols);
-        auto* to = static_cast<__nv_bfloat16*>(out.bf16) +
-                   tile * (bf16_group_bytes(groups.rows) / 2) + (c / 32 * groups.rows + slot) * 32 +
-                   c % 32;
-        *reinterpret_cast<uint2*>(to) = bits;
+  __device__ __forceinline__ void write(int row, int col, float4 v, bool store = true) const {
+    const auto cols = static_cast<int>(out.cols);
+    if (col >= cols) v = make_float4(0, 0, 0, 0);
+    if (out.q8 != nullptr) {
+      const Codes<1> codes = codes_of<1>({v});
+      if (store && col < round_up(cols, kTileCols)) {
+        const Place to = q8_place(row, col);
+        const auto c = static_cast<int>(static_cast<unsigned>(col) % 32);
+        *reinterpret_cast<uint32_t*>(to.codes + q8_position(c)) = codes.words[0];
+        if (c == 0) *to.factors = codes.factors();
       }
-      if (out.plain != nullptr && exists) {
-        *reinterpret_cast<uint2*>(out.plain + row * out.cols + col) = bits;
-      }
+    }
+    if (!store || (out.bf16 == nullptr && out.plain == nullptr)) return;
+    const uint2 bits = bf16_of(v);
+    if (out.bf16 != nullptr && col < round_up(cols, kBf16TileCols)) {
+      *reinterpret_cast<uint2*>(bf16_place(row, col) + col % 32 * 2) = bits;
+    }
+    if (out.plain != nullptr && col < cols) {
+      *reinterpret_cast<uint2*>(out.plain + int64_t{row} * cols + col) = bits;
     }
   }
 
@@ -44,27 +44,24 @@ struct RowWriter {
   /// in fewer instructions; not to out.plain.
   __device__ __forceinline__ void write_block(int row, int col, int t, float4 low, float4 high,
                                               bool store = true) const {
-    const int group = row / 8, slot = row % 8;
     if (out.q8 != nullptr) {
       const Codes<2> codes = codes_of<2>({low, high});
       if (!store) return;
-      auto* tile = static_cast<uint8_t*>(out.q8) +
-                   (col / kTileCols * groups.count + group) * q8_group_bytes(groups.rows);
-      const int at = col % kTileCols / 32 * groups.rows + slot;
-      *reinterpret_cast<uint2*>(tile + 32 * at + q8_position(4 * t)) =
-          make_uint2(codes.words[0], codes.words[1]);
-      if (t == 0) {
-        reinterpret_cast<float2*>(tile + kTileCols * groups.rows)[at] = codes.factors();
-      }
+      store_q8(row, col, t, make_uint2(codes.words[0], codes.words[1]), codes.factors());
     }
-    if (store && out.bf16 != nullptr && col < divide_up(out.cols, kBf16TileCols) * kBf16TileCols) {
-      auto* tile = static_cast<uint8_t*>(out.bf16) +
-                   (col / kBf16TileCols * groups.count + group) * bf16_group_bytes(groups.rows);
-      auto* to = reinterpret_cast<uint2*>(
-          tile + 64 * (col % kBf16TileCols / 32 * groups.rows + slot) + 8 * t);
-      to[0] = bf16_of(low);
-      to[4] = bf16_of(high);
+    if (store) store_bf16(row, col, t, bf16_of(low), bf16_of(high));
+  }
+
+  /// Zeros from the last column of a row, which ends a block of 32 columns, to the end of the last
+  /// k tile. By a warp.
+  __device__ __forceinline__ void pad(int row) const {
+    const auto t = static_cast<int>(threadIdx.x % 4);
+    const auto cols = static_cast<int>(out.cols);
+    const int col = cols + static_cast<int>(threadIdx.x % 32 / 4) * 32;
+    if (out.q8 != nullptr && col < round_up(cols, kTileCols)) {
+      store_q8(row, col, t, make_uint2(0, 0), make_float2(0, 0));
     }
+    store_bf16(row, col, t, make_uint2(0, 0), make_uint2(0, 0));
   }
 
  private:
@@ -127,20 +124,37 @@ struct RowWriter {
         __byte_perm(__float2int_rn(v.z * inverse), __float2int_rn(v.w * inverse), 0x40);
     return __byte_perm(low, high, 0x5410);
   }
-  __device__ __forceinline__ void write_q8(int group, int slot, int64_t col, float4 v,
-                                           bool store) const {
-    const Codes<1> codes = codes_of<1>({v});
-    if (!store || col >= divide_up(out.cols, kTileCols) * kTileCols) return;
-
-    auto* tile = static_cast<uint8_t*>(out.q8) +
-                 (col / kTileCols * groups.count + group) * q8_group_bytes(groups.rows);
-    const auto block = static_cast<int>(col % kTileCols / 32);
-    const auto c = static_cast<int>(col % 32);
-    const int at = block * groups.rows + slot;
-    *reinterpret_cast<uint32_t*>(tile + 32 * at + q8_position(c)) = codes.words[0];
-    if (c == 0) {
-      reinterpret_cast<float2*>(tile + kTileCols * groups.rows)[at] = codes.factors();
-    }
+  // Places: of at most kMaxMatmulRows rows, so that offsets have 32 bits; unsigned, as nothing is
+  // negative, and care for signs is code.
+  struct Place {
+    uint8_t* codes;  // of the block of 32 columns
+    float2* factors;
+  };
+  static __device__ __forceinline__ int round_up(int cols, int tile) {
+    return static_cast<int>((static_cast<unsigned>(cols) + tile - 1) / tile * tile);
+  }
+  __device__ __forceinline__ Place q8_place(unsigned row, unsigned col) const {
+    uint8_t* group = static_cast<uint8_t*>(out.q8) +
+                     (col / kTileCols * groups.count + row / 8) * q8_group_bytes(groups.rows);
+    const unsigned at = col % kTileCols / 32 * groups.rows + row % 8;
+    return {group + 32 * at, reinterpret_cast<float2*>(group + kTileCols * groups.rows) + at};
+  }
+  __device__ __forceinline__ uint8_t* bf16_place(unsigned row, unsigned col) const {
+    uint8_t* group = static_cast<uint8_t*>(out.bf16) +
+                     (col / kBf16TileCols * groups.count + row / 8) * bf16_group_bytes(groups.rows);
+    return group + 64 * (col % kBf16TileCols / 32 * groups.rows + row % 8);
+  }
+  __device__ __forceinline__ void store_q8(int row, int col, int t, uint2 words,
+                                           float2 factors) const {
+    const Place to = q8_place(row, col);
+    *reinterpret_cast<uint2*>(to.codes + q8_position(4 * t)) = words;
+    if (t == 0) *to.factors = factors;
+  }
+  __device__ __forceinline__ void store_bf16(int row, int col, int t, uint2 low, uint2 high) const {
+    if (out.bf16 == nullptr || col >= round_up(static_cast<int>(out.cols), kBf16TileCols)) return;
+    auto* to = reinterpret_cast<uint2*>(bf16_place(row, col) + 8 * t);
+    to[0] = low;
+    to[4] = high;
   }
 };
 
