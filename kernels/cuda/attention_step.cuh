@@ -36,14 +36,13 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
   constexpr int kQuerySteps = (kDimSteps + 1) / 2;
   extern __shared__ __align__(1024) char shared[];
   const AttentionParams& p = args.base.params;
-  const int lane = static_cast<int>(threadIdx.x % 32);
   StepWork work;
   if (!find_step_work<C>(args, work)) {
     cluster_arrive();
     pdl_wait();
     return;
   }
-  const int warp = work.warp;
+  const int warp = work.warp, lane = work.lane;
   if (threadIdx.x == 0) {
     mailbox_init(shared_address(shared + C::kMailboxAt), mailbox_bytes<C>(work));
   }

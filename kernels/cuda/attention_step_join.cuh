@@ -21,7 +21,7 @@ __device__ __forceinline__ int quad_at(int i) {
 template <class C>
 __device__ __forceinline__ void exchange_outputs(const StepWork& work, const float* outputs,
                                                  const float2* states, char* shared) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int lane = work.lane;
   const int n_active = work.n_active;
   const int rank = static_cast<int>(blockIdx.x);
   const uint32_t mailbox = shared_address(shared + C::kMailboxAt);
@@ -56,7 +56,7 @@ __device__ __forceinline__ void exchange_outputs(const StepWork& work, const flo
 template <class C>
 __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& work,
                                           char* shared) {
-  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int lane = work.lane;
   const auto* outputs = reinterpret_cast<const float*>(shared);
   const auto* states = reinterpret_cast<const float2*>(outputs + C::kRows * C::kPitch);
   const int n_active = work.n_active;

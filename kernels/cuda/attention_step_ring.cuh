@@ -28,6 +28,7 @@ class StepUnits {
         end_(work.key_end),
         first_new_(work.sequence.first),
         shared_(shared + work.warp * C::kRingBytes),
+        lane_(work.lane),
         pages_(args.base.params.pages + work.sequence.page_begin),
         begin_(work.key_begin + work.warp * kUnitKeys),
         new_begin_(work.new_begin),
@@ -50,11 +51,13 @@ class StepUnits {
   static constexpr int kLaneChunks = kChunks / 32;
   static_assert(kChunks % 32 == 0);
 
-  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % 32); }
+  __device__ __forceinline__ int lane() const { return lane_; }
   /// The lane's i-th chunk of a granule, lane() + 32 i: its row, and where it is in the granule at
   /// `address`.
-  static __device__ __forceinline__ int chunk_row(int i) { return (lane() + 32 * i) / T::kChunks; }
-  static __device__ __forceinline__ uint32_t chunk_at(uint32_t address, int i) {
+  __device__ __forceinline__ int chunk_row(int i) const {
+    return divided(lane() + 32 * i, T::kChunks);
+  }
+  __device__ __forceinline__ uint32_t chunk_at(uint32_t address, int i) const {
     if constexpr (T::kSwizzled) {
       // The rows of a lane's first chunks are below kStep, which is a power of two: their bits and
       // those of kStep i are apart, and one address serves all.
@@ -63,7 +66,7 @@ class StepUnits {
       const auto row = static_cast<uint32_t>(kStep * i);
       return (first ^ row % 8 * 16) + row * T::kRowBytes;
     } else {
-      return address + T::offset(chunk_row(i), (lane() + 32 * i) % T::kChunks);
+      return address + T::offset(chunk_row(i), lane() + 32 * i - chunk_row(i) * T::kChunks);
     }
   }
   /// Before a unit's page is asked for: for j = 1, 2, 3, ..
@@ -87,7 +90,7 @@ class StepUnits {
 #pragma unroll 1
     for (int i = 0; chunk_row(i) < unit_end - first; ++i) {
       const int position = first + chunk_row(i);
-      const int chunk = (lane() + 32 * i) % T::kChunks;
+      const int chunk = lane() + 32 * i - chunk_row(i) * T::kChunks;
       *reinterpret_cast<uint4*>(granule + T::offset(position - key(j), chunk)) =
           *reinterpret_cast<const uint4*>(rows + (position - new_begin_) * 2 * C::kDim + chunk * 8);
     }
@@ -108,6 +111,7 @@ class StepUnits {
     return pages_[min(key(j + lane()), end_ - 1) >> page_shift_];
   }
 
+  int lane_;
   const int32_t* pages_;
   int begin_;
   int new_begin_;

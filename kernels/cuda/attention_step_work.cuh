@@ -83,6 +83,7 @@ struct StepConfig {
 /// What a block works on: Work, and its share of the new keys.
 struct StepWork : Work {
   int warp;      // the same in all lanes, as the compiler sees it: loops over it keep them together
+  int lane;      // out of a shuffle too, or the thread's number is asked for in all loops
   int index;     // of the sequence
   int n_active;  // blocks of the cluster that have keys
   int inverse_active;
@@ -106,6 +107,7 @@ template <class C>
 __device__ __forceinline__ bool find_step_work(const StepArgs& step, StepWork& work) {
   const KernelArgs& args = step.base;
   work.warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / 32), 0);
+  work.lane = static_cast<int>(__shfl_sync(kAllLanes, threadIdx.x, threadIdx.x) % 32);
   const AttentionParams& p = args.params;
   work.index = static_cast<int>(blockIdx.z);
   int tile = 0;
