@@ -110,7 +110,7 @@ __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& 
       value.z += __shfl_xor_sync(kAllLanes, value.z, mask);
       value.w += __shfl_xor_sync(kAllLanes, value.w, mask);
     }
-    const float inverse = total > 0 ? 1.0F / total : 0.0F;
+    const float inverse = total > 0 ? reciprocal(total) : 0.0F;
     const int token = args.token_of(work.pair0 + row);
     const int head = (static_cast<int>(blockIdx.y) - token) * args.base.group + work.pair0 + row;
     store_output<C::kDim>(

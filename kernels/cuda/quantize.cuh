@@ -7,6 +7,18 @@
 
 namespace fimd::cuda {
 
+/// 1 / b and, given that, a / b, to the bit unless they are near the ends of the range: what the
+/// compiler makes of a division has a function for these.
+__device__ __forceinline__ float reciprocal(float b) {
+  float inverse;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(b));
+  return __fmaf_rn(inverse, __fmaf_rn(-b, inverse, 1.0F), inverse);
+}
+__device__ __forceinline__ float quotient(float a, float b, float inverse) {
+  const float q = __fmul_rn(a, inverse);
+  return __fmaf_rn(inverse, __fmaf_rn(-b, q, a), q);
+}
+
 /// Where a row of activations goes.
 struct RowWriter {
   Activations out;
@@ -90,10 +102,7 @@ struct RowWriter {
     for (int step = 1; step < 8 / kWords; step *= 2) {
       largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, step));
     }
-    float inverse;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(largest));
-    inverse = __fmaf_rn(inverse, __fmaf_rn(-largest, inverse, 1.0F), inverse);
-    inverse = largest > 0 ? quotient(127.0F, largest, inverse) : 0.0F;
+    const float inverse = largest > 0 ? quotient(127.0F, largest, reciprocal(largest)) : 0.0F;
     Codes<kWords> codes;
     codes.scale = quotient(largest, 127.0F, 1.0F / 127.0F);
     codes.sum = 0;
@@ -107,12 +116,6 @@ struct RowWriter {
       codes.sum += __shfl_xor_sync(~0U, codes.sum, step);
     }
     return codes;
-  }
-  /// a / b to the bit, given 1 / b, unless they are near the ends of the range: what the compiler
-  /// makes of a division has a function for these.
-  static __device__ __forceinline__ float quotient(float a, float b, float inverse) {
-    const float q = __fmul_rn(a, inverse);
-    return __fmaf_rn(inverse, __fmaf_rn(-b, q, a), q);
   }
   static __device__ __forceinline__ float largest_of(const float4& v) {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
