@@ -31,15 +31,25 @@ __device__ __forceinline__ unsigned count(unsigned* counter) {
   return before;
 }
 
-/// Calls f(token, row of the tile, sum) for those of the lane's sums that no other lane has.
+/// Calls f(token, row of the tile, sum) for each of the tile's sums, in one of the lanes that have
+/// it: with few tokens several do, and f is compiled once for as few as can be in each.
 template <int T, class F>
 __device__ __forceinline__ void for_each_sum(const RowSums<1>& sums, int lane, const F& f) {
   const int g = lane >> 2, t = lane & 3;
-  if (t >= (T + 1) / 2) return;
+  if constexpr (T <= 2) {
+    if (t >= 2 * T) return;
+    const int e = t % T, h = t / T;
+    const float low = e == 0 ? sums[0][0] : sums[0][1];
+    const float high = e == 0 ? sums[0][2] : sums[0][3];
+    f(e, g + 8 * h, h == 0 ? low : high);
+  } else if constexpr (T == 4) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (T == 1 && i % 2 == 1) continue;
-    f(2 * t + i % 2, g + 8 * (i / 2), sums[0][i]);
+    for (int e = 0; e < 2; ++e) {
+      f(2 * (t % 2) + e, g + 8 * (t / 2), t < 2 ? sums[0][e] : sums[0][2 + e]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) f(2 * t + i % 2, g + 8 * (i / 2), sums[0][i]);
   }
 }
 
@@ -117,16 +127,15 @@ __device__ __forceinline__ void write_swiglu(const RowWriter& out, int unit, int
   const int token = lane / 4, t = lane % 4;
   const float* gate = totals + token * kTileRows + 4 * t;  // of the first tile's rows
   const float* up = gate + 2 * kTileRows * T;
-  float4 v[2];  // of either tile
-#pragma unroll
+  float4 v[2] = {};  // of either tile
+#pragma unroll 1
   for (int i = 0; i < 2; ++i) {
-    v[i] = make_float4(0, 0, 0, 0);
-    if (token < n_rows) {
-      const float4 g = *reinterpret_cast<const float4*>(gate + i * kTileRows * T);
-      const float4 u = *reinterpret_cast<const float4*>(up + i * kTileRows * T);
-      v[i] = make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z),
-                         silu_mul(g.w, u.w));
-    }
+    v[0] = v[1];
+    if (token >= n_rows) continue;
+    const float4 g = *reinterpret_cast<const float4*>(gate + i * kTileRows * T);
+    const float4 u = *reinterpret_cast<const float4*>(up + i * kTileRows * T);
+    v[1] =
+        make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z), silu_mul(g.w, u.w));
   }
   out.write_block(token, 32 * unit, t, v[0], v[1], token < n_rows);
 }
