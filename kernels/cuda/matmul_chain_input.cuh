@@ -138,7 +138,8 @@ class StepInput {
     float sum = lane() % 16 < kChainWarps ? squares[lane() % 16] : 0;
 #pragma unroll
     for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    return rsqrtf(sum / static_cast<float>(step_.cols) + step_.floats.eps);
+    const auto cols = static_cast<float>(step_.cols);
+    return rsqrtf(quotient(sum, cols, reciprocal(cols)) + step_.floats.eps);
   }
 
   /// What other blocks have just written.
