@@ -99,7 +99,7 @@ class StepInput {
     RowWriter writer = {{.cols = step_.cols}, {T, 1}};
     Weights::place(writer.out, to);
     const float* from = step_.floats.x + int64_t{row} * step_.cols;
-    const int end = static_cast<int>(written_cols(step_.cols)) / 32;
+    const int end = writer.padded_cols() / 32;
     float sum = 0;
 #pragma unroll 1
     for (int first = 0; first < end;) {

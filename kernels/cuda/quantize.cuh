@@ -33,7 +33,7 @@ struct RowWriter {
     if (col >= cols) v = make_float4(0, 0, 0, 0);
     if (out.q8 != nullptr) {
       const Codes<1> codes = codes_of<1>({v});
-      if (store && col < round_up(cols, kTileCols)) {
+      if (store && col < padded_cols()) {
         const Place to = q8_place(row, col);
         const auto c = static_cast<int>(static_cast<unsigned>(col) % 32);
         *reinterpret_cast<uint32_t*>(to.codes + q8_position(c)) = codes.words[0];
@@ -64,13 +64,18 @@ struct RowWriter {
     if (store) store_bf16(row, col, t, bf16_of(low), bf16_of(high));
   }
 
+  /// Columns that a row is written up to: whole k tiles.
+  __device__ __forceinline__ int padded_cols() const {
+    return round_up(static_cast<int>(out.cols), kTileCols);
+  }
+
   /// Zeros from the last column of a row, which ends a block of 32 columns, to the end of the last
   /// k tile. By a warp.
   __device__ __forceinline__ void pad(int row) const {
     const auto t = static_cast<int>(threadIdx.x % 4);
     const auto cols = static_cast<int>(out.cols);
     const int col = cols + static_cast<int>(threadIdx.x % 32 / 4) * 32;
-    if (out.q8 != nullptr && col < round_up(cols, kTileCols)) {
+    if (out.q8 != nullptr && col < padded_cols()) {
       store_q8(row, col, t, make_uint2(0, 0), make_float2(0, 0));
     }
     store_bf16(row, col, t, make_uint2(0, 0), make_uint2(0, 0));
@@ -133,8 +138,8 @@ struct RowWriter {
     uint8_t* codes;  // of the block of 32 columns
     float2* factors;
   };
-  static __device__ __forceinline__ int round_up(int cols, int tile) {
-    return static_cast<int>((static_cast<unsigned>(cols) + tile - 1) / tile * tile);
+  static __device__ __forceinline__ int round_up(unsigned cols, int tile) {
+    return static_cast<int>((cols + tile - 1) / tile * tile);
   }
   __device__ __forceinline__ Place q8_place(unsigned row, unsigned col) const {
     uint8_t* group = static_cast<uint8_t*>(out.q8) +

@@ -38,6 +38,8 @@ struct PairSums {
   __device__ __forceinline__ void total(RowSums<1>& sums) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
+      sums[0][i] = 0;
+      if (T == 1 && i % 2 == 1) continue;  // there is one token
       float u = of[0][i];
       if constexpr (T >= 4) u = __fadd_rn(u, of[1][i]);
       if constexpr (T == 8) u = __fadd_rn(u, __fadd_rn(of[2][i], of[3][i]));
