@@ -100,20 +100,23 @@ static_assert(sizeof(ChainHeader) <= kChainHeaderBytes &&
 /// Writes the block's share of a step: each warp's own part, the first warp what all have alike.
 /// Once, as divisions are long.
 __device__ __forceinline__ void deal(const ChainStep& step, int warp, StepShare& share) {
-  const auto blocks = static_cast<int>(gridDim.x);
   const int shift = step.swiglu ? 2 : 0;
   int first = static_cast<int>(blockIdx.x) - step.first_block;
-  if (first < 0) first += blocks;
-  const int last = (step.row_tiles >> shift) - 1 - first;
-  const int n_items = last >= 0 ? ((last / blocks + 1) << shift) * step.k_tiles : 0;
+  if (first < 0) first += static_cast<int>(gridDim.x);
+  // Unsigned: divisions of what may be negative are longer still.
+  const auto k_tiles = static_cast<unsigned>(step.k_tiles);
+  const int behind = (step.row_tiles >> shift) - first;
+  const auto units = behind > 0 ? (static_cast<unsigned>(behind) - 1) / gridDim.x + 1 : 0;
+  const unsigned n_items = (units << shift) * k_tiles;
   if (warp == 0) {
     share.first = first;
     share.shift = shift;
     share.k_tiles = step.k_tiles;
-    share.begins[kChainWarps] = n_items;
+    share.begins[kChainWarps] = static_cast<int>(n_items);
   }
-  share.begins[warp] = warp * n_items / kChainWarps;
-  share.first_row_tiles[warp] = share.begins[warp] / step.k_tiles;
+  const unsigned begin = static_cast<unsigned>(warp) * n_items / kChainWarps;
+  share.begins[warp] = static_cast<int>(begin);
+  share.first_row_tiles[warp] = static_cast<int>(begin / k_tiles);
 }
 
 /// A warp's place in the stream: runs of items, each of one row tile.

@@ -124,7 +124,7 @@ __device__ __forceinline__ void write_swiglu(const RowWriter& out, int unit, int
                                              const float* totals, int lane) {
   // Four lanes have a token: eight of them are all there are.
   static_assert(T <= 8);
-  const int token = lane / 4, t = lane % 4;
+  const int token = lane >> 2, t = lane & 3;
   const float* gate = totals + token * kTileRows + 4 * t;  // of the first tile's rows
   const float* up = gate + 2 * kTileRows * T;
   float4 v[2] = {};  // of either tile
