@@ -44,6 +44,13 @@ __device__ __forceinline__ float sum_of_each(float (&x)[N], int lane) {
   return x[0];
 }
 
+/// The i-th value head of the cluster, which are those of key head blockIdx.y.
+__device__ __forceinline__ int value_head(const DeltaShape& shape, int i) {
+  const auto key_head = static_cast<int>(blockIdx.y);
+  return shape.grouped ? key_head * static_cast<int>(gridDim.x / 2) + i
+                       : i * shape.n_k_heads + key_head;
+}
+
 class Projections {
  public:
   static __device__ __forceinline__ void init_mailbox(int n, ProjectionsShared& shared) {
@@ -51,12 +58,12 @@ class Projections {
                  static_cast<uint32_t>(n) * gridDim.x * static_cast<uint32_t>(sizeof(float4)));
   }
   /// Weights, which no kernel writes.
-  __device__ __forceinline__ void begin(const DeltaStep& step, int key_head) {
+  __device__ __forceinline__ void begin(const DeltaStep& step) {
     const FloatInput& in = step.input;
     const auto blocks = static_cast<int>(gridDim.x);
-    const auto columns = static_cast<int>(in.cols) / 4;
+    const auto columns = static_cast<int>(static_cast<unsigned>(in.cols) / 4);
     const auto thread = static_cast<int>(threadIdx.x);
-    const int own = (columns + blocks - 1) / blocks;
+    const auto own = static_cast<int>((columns + gridDim.x - 1) / gridDim.x);
     column_ = own * static_cast<int>(blockIdx.x) + thread;
     if (thread >= own || column_ >= columns) column_ = -1;
     norm_ = make_float4(0, 0, 0, 0);
@@ -65,7 +72,7 @@ class Projections {
     for (int i = 0; i < kHeads; ++i) {
       weights_[i][0] = weights_[i][1] = make_uint2(0, 0);
       if (2 * i >= blocks || column_ < 0) continue;
-      const int64_t at = step.shape.value_head(key_head, i) * int64_t{columns} + column_;
+      const int64_t at = int64_t{value_head(step.shape, i)} * columns + column_;
       weights_[i][0] = __ldg(static_cast<const uint2*>(step.alpha_weights) + at);
       weights_[i][1] = __ldg(static_cast<const uint2*>(step.beta_weights) + at);
     }
@@ -74,7 +81,7 @@ class Projections {
   __device__ __forceinline__ void multiply(const DeltaStep& step, const Sequence& sequence,
                                            ProjectionsShared& shared) const {
     constexpr int kAtOnce = 2;  // rows that are waited for
-    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+    const auto warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
     const float* const rows = step.input.x + sequence.row_begin * step.input.cols;
 #pragma unroll 1
     for (int first = 0; first < sequence.n_rows; first += kAtOnce) {
@@ -105,8 +112,8 @@ class Projections {
   }
   /// Once all blocks of the cluster are there.
   static __device__ __forceinline__ void send_sums(int n, ProjectionsShared& shared) {
-    const int row = static_cast<int>(threadIdx.x) / 8;
-    const int to = static_cast<int>(threadIdx.x) % 8;
+    const auto row = static_cast<int>(threadIdx.x / 8);
+    const auto to = static_cast<int>(threadIdx.x % 8);
     if (row >= n || to >= static_cast<int>(gridDim.x)) return;
     const float(&sums)[8][kStepWarps] = shared.sums[row];
     const int first = to / 2 * 2;

@@ -42,13 +42,19 @@ constexpr int kRows = kDim / kLanes;  // of a column, in one lane
 
 __device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0F + __expf(-x)); }
 
+/// Of heads of kDim, in 32 bits.
+__device__ __forceinline__ int keys_of(const DeltaShape& shape) { return shape.n_k_heads * kDim; }
+__device__ __forceinline__ int channels_of(const DeltaShape& shape) {
+  return (2 * shape.n_k_heads + shape.n_v_heads) * kDim;
+}
+
 /// A channel of the convolution: its weights, and its inputs before the next row.
 struct Channel {
   float w[kTaps];
   float x[kTaps - 1];
 
-  __device__ __forceinline__ void begin(const DeltaStep& step, const float* tail, int64_t channel) {
-    const int64_t channels = step.shape.channels();
+  __device__ __forceinline__ void begin(const DeltaStep& step, const float* tail, int channel) {
+    const int channels = channels_of(step.shape);
 #pragma unroll
     for (int j = 0; j < kTaps; ++j) w[j] = step.conv[j * channels + channel];
 #pragma unroll
@@ -61,8 +67,8 @@ struct Channel {
     x[0] = x[1], x[1] = x[2], x[2] = next;
     return silu(sum);
   }
-  __device__ __forceinline__ void leave(const DeltaStep& step, float* tail, int64_t channel) const {
-    const int64_t channels = step.shape.channels();
+  __device__ __forceinline__ void leave(const DeltaStep& step, float* tail, int channel) const {
+    const int channels = channels_of(step.shape);
 #pragma unroll
     for (int j = 0; j < kTaps - 1; ++j) tail[j * channels + channel] = x[j];
   }
@@ -80,23 +86,24 @@ __device__ __forceinline__ void copy_rows(const DeltaStep& step, const Sequence&
                                           int key_head, int v_column, Shared& shared) {
   constexpr int kHead = kDim / 4;
   constexpr int kRow = 2 * kHead + kColumns / 4;
-  const DeltaShape& shape = step.shape;
-  const float* const q =
-      step.qkv + sequence.row_begin * shape.channels() + int64_t{key_head} * kDim;
-  const float* const v =
-      step.qkv + sequence.row_begin * shape.channels() + 2 * shape.keys() + v_column;
+  const int keys = keys_of(step.shape);
 #pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < sequence.n_rows * kRow; i += kThreads) {
-    const int row = i / kRow;
-    const int c = i % kRow * 4;
-    const int64_t at = row * shape.channels();
-    if (c < kDim) {
-      copy16(&shared.q[row][c], q + at + c);
-    } else if (c < 2 * kDim) {
-      copy16(&shared.k[row][c - kDim], q + at + shape.keys() + c - kDim);
-    } else {
-      copy16(&shared.v[row][c - 2 * kDim], v + at + c - 2 * kDim);
+  for (unsigned i = threadIdx.x; i < sequence.n_rows * kRow; i += kThreads) {
+    const auto row = static_cast<int>(i / kRow);
+    int c = static_cast<int>(i % kRow) * 4;
+    // Where the four are in the block's memory, and among the row's channels.
+    float* to = &shared.q[row][c];
+    int channel = key_head * kDim + c;
+    if (c >= 2 * kDim) {
+      c -= 2 * kDim;
+      to = &shared.v[row][c];
+      channel = 2 * keys + v_column + c;
+    } else if (c >= kDim) {
+      c -= kDim;
+      to = &shared.k[row][c];
+      channel = keys + key_head * kDim + c;
     }
+    copy16(to, step.qkv + int64_t{sequence.row_begin + row} * channels_of(step.shape) + channel);
   }
 }
 
@@ -105,14 +112,13 @@ template <bool PROJECTS>
 __device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
                                          ProjectionsShared* projections) {
   const DeltaShape& shape = step.shape;
-  const int64_t channels = shape.channels();
-  const int thread = static_cast<int>(threadIdx.x);
-  const int warp = thread / 32;
-  const int lane = thread % 32;
-  const int rank = static_cast<int>(blockIdx.x);
-  const int key_head = static_cast<int>(blockIdx.y);
-  const int half = rank % 2;
-  const int head = shape.value_head(key_head, rank / 2);
+  const auto thread = static_cast<int>(threadIdx.x);
+  const auto warp = static_cast<int>(threadIdx.x / 32);
+  const auto lane = static_cast<int>(threadIdx.x % 32);
+  const auto rank = static_cast<int>(blockIdx.x);
+  const auto key_head = static_cast<int>(blockIdx.y);
+  const auto half = static_cast<int>(blockIdx.x % 2);
+  const int head = value_head(shape, static_cast<int>(blockIdx.x / 2));
 
   // The state and the inputs were written before any kernel of this pass: they may be read before
   // the kernels in front of this one are done. What those wrote is read past the L1 cache.
@@ -144,11 +150,10 @@ __device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
     for (int i = 0; i < kRows; ++i) *reinterpret_cast<float4*>(to + row_of(i)) = s[i];
   };
 
-  const int64_t qk_channel = thread < kDim
-                                 ? int64_t{key_head} * kDim + thread
-                                 : shape.keys() + int64_t{key_head} * kDim + thread - kDim;
+  const int qk_channel =
+      key_head * kDim + (thread < kDim ? thread : keys_of(shape) + thread - kDim);
   const int v_column = head * kDim + half * kColumns;  // of v, the block's first
-  const int64_t v_channel = 2 * shape.keys() + v_column + thread % kColumns;
+  const int v_channel = 2 * keys_of(shape) + v_column + static_cast<int>(threadIdx.x % kColumns);
   float* const tail = step.tails.slots + own.slot * step.tails.stride;
   Channel qk;
   qk.begin(step, tail, qk_channel);
@@ -157,7 +162,7 @@ __device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
   const float decay = step.decay[head];
   const float dt_bias = step.dt_bias[head];
   Projections products;
-  if constexpr (PROJECTS) products.begin(step, key_head);
+  if constexpr (PROJECTS) products.begin(step);
   pdl_wait_for_inputs();
 
   copy_rows(step, sequence, key_head, v_column, shared);
@@ -178,7 +183,8 @@ __device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
   const bool has_v = thread < kColumns;
   int save = own.save_begin;
   const int save_end = own.save_begin + own.n_saves;
-#pragma unroll 2
+  const int left_rows = rank == 0 ? n : 0;  // compared in the loop, which would be there twice else
+#pragma unroll 1
   for (int r = 0; r < n; ++r) {
     const float next = qk_rows[r * kDim];
     const float next_v = has_v ? shared.v[r][thread] : 0.0F;
@@ -187,7 +193,7 @@ __device__ __forceinline__ void run_step(const DeltaStep& step, Shared& shared,
     if (has_v) shared.v[r][thread] = v_row;
     if (save < save_end && step.saves[save].after == r + 1) {
       float* const to = step.tails.checkpoints + step.saves[save].checkpoint * step.tails.stride;
-      if (rank == 0) qk.leave(step, to, qk_channel);
+      if (r < left_rows) qk.leave(step, to, qk_channel);
       if (has_v) v.leave(step, to, v_channel);
       ++save;
     }
