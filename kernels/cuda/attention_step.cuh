@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
   const AttentionParams& p = args.base.params;
   StepWork work;
   if (!find_step_work<C>(args, work)) {
-    cluster_arrive();
+    cluster_arrive_relaxed();
     pdl_wait();
     return;
   }
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(C::kThreads) step_kernel(const __grid_constant
     mailbox_init(shared_address(shared + C::kMailboxAt), mailbox_bytes<C>(work));
   }
   __syncwarp();
-  cluster_arrive();
+  cluster_arrive_relaxed();
 
   StepRing<C> ring(args, work, shared);
   StepHeads<C> heads(args, work, shared);

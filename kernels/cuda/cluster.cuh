@@ -12,11 +12,8 @@ __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::
                    : "memory");
 }
-/// cluster_sync() in two halves, between which there is time for other work.
-__device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-}
-/// Where nothing that was written before needs to be seen, but mailboxes.
+/// cluster_sync() in two halves, between which there is time for other work. Nothing that was
+/// written before is sure to be seen, but mailboxes.
 __device__ __forceinline__ void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
@@ -48,7 +45,7 @@ __device__ __forceinline__ float2 load_cluster_float2(uint32_t address) {
 
 // A mailbox: a barrier in a block's shared memory that counts the bytes which the blocks of the
 // cluster send there, so that whoever waits needs no barrier of all. Used once. Initialised before
-// cluster_arrive(), sent to after cluster_wait().
+// cluster_arrive_relaxed(), sent to after cluster_wait().
 
 __device__ __forceinline__ void mailbox_init(uint32_t mailbox, uint32_t bytes) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(mailbox) : "memory");
@@ -86,7 +83,7 @@ __device__ __forceinline__ void send(uint32_t to, float2 v, uint32_t mailbox) {
 }
 #else
 __device__ __forceinline__ void cluster_sync() { __syncthreads(); }
-__device__ __forceinline__ void cluster_arrive() {}
+__device__ __forceinline__ void cluster_arrive_relaxed() {}
 __device__ __forceinline__ void cluster_wait() { __syncthreads(); }
 __device__ __forceinline__ uint32_t cluster_address(uint32_t address, int) { return address; }
 __device__ __forceinline__ float4 load_cluster_float4(uint32_t) { return {}; }
