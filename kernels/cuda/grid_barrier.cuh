@@ -12,7 +12,10 @@ class GridBarrier {
   /// Behind pdl_wait(): whatever others have done since, this block has not come to the first
   /// barrier of this kernel.
   __device__ __forceinline__ explicit GridBarrier(unsigned* arrivals) : arrivals_(arrivals) {
-    if (threadIdx.x == 0 && arrivals != nullptr) before_ = load();
+    // Relaxed: nobody waits for it before the first wait().
+    if (threadIdx.x == 0 && arrivals != nullptr) {
+      asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(before_) : "l"(arrivals_));
+    }
   }
   /// By all threads, when they have written what others wait for. wait() follows.
   __device__ __forceinline__ void arrive() {
