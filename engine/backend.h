@@ -55,6 +55,10 @@ struct StepInput {
   /// after the last token; more when the last tokens are guesses to be checked; none, and no logits
   /// are computed, while a prompt is still being read.
   std::span<const SampleSpec> samples;
+  /// The next pass will most likely be of this sequence alone, its input the token that this pass
+  /// samples, to be sampled alike. A backend may begin that pass before it is asked to, and so
+  /// leave garbage at the position behind `tokens`, if that lies in `pages`.
+  bool goes_on = false;
 
   // Of models with recurrent layers only.
   /// Holds the state after `first` tokens (all zero before the first: clear_state) and will hold

@@ -260,6 +260,16 @@ bool Scheduler::plan_input(Sequence& sequence, int n_tokens) {
   return true;
 }
 
+/// Whether the token that is now sampled will most likely be all that the next pass computes.
+bool Scheduler::goes_on(const Sequence& sequence) const {
+  const bool alone = std::none_of(sequences_.begin(), sequences_.end(), [&](const SequencePtr& s) {
+    return s.get() != &sequence && !s->done && (s->interactive() || !sequence.interactive());
+  });
+  return alone && !sequence.searches && sequence.allowed.empty() &&
+         sequence.new_tokens + 1 < sequence.request.params.max_tokens &&
+         static_cast<int>(sequence.tokens.size()) + 1 < options_.context_length;
+}
+
 void Scheduler::run() {
   inputs_.clear();
   size_t samples = 0;
@@ -279,7 +289,10 @@ void Scheduler::run() {
     input.pages = sequence->pages;
     const auto behind = static_cast<size_t>(sequence->remaining() - sequence->planned);
     if (sequence->generates()) {
-      if (behind == 0) input.samples = {&sequence->sample, 1};
+      if (behind == 0) {
+        input.samples = {&sequence->sample, 1};
+        input.goes_on = goes_on(*sequence);
+      }
     } else if (sequence->scored.size() > behind) {
       const std::span<const SampleSpec> wanted =
           std::span(sequence->scored).first(sequence->scored.size() - behind);

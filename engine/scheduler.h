@@ -98,6 +98,7 @@ class Scheduler {
   bool extend_pages(Sequence& sequence, int end);
   int chunk_for(const Sequence& sequence) const;
   bool plan_input(Sequence& sequence, int n_tokens);
+  bool goes_on(const Sequence& sequence) const;
   void run();
   void advance(Sequence& sequence, size_t first_row, size_t n_rows);
   void accept(Sequence& sequence, const Sampled& sampled);

@@ -88,11 +88,12 @@ Status CudaBackend::take_memory(const ModelSpec& spec) {
   lay_out_states(plan_.n_slots, plan_.n_checkpoints, &states, &model_);
   Bump scratch(scratch_memory_.data());
   lay_out_scratch(model_, plan_.limits, &scratch, &scratch_);
-  FIMD_ASSIGN_OR_RETURN(inputs_, cuda::PinnedBuffer::make(scratch_.input_bytes, "a pass"));
+  constexpr size_t kHosts = std::tuple_size_v<PassLauncher::Hosts>;
+  FIMD_ASSIGN_OR_RETURN(inputs_, cuda::PinnedBuffer::make(kHosts * scratch_.input_bytes, "a pass"));
   FIMD_ASSIGN_OR_RETURN(ids_,
                         cuda::PinnedBuffer::make(scratch_.id_capacity * sizeof(int32_t), "a pass"));
   const size_t result_bytes = static_cast<size_t>(plan_.limits.rows) * sizeof(cuda::SampleResult);
-  FIMD_ASSIGN_OR_RETURN(results_, cuda::PinnedBuffer::make(result_bytes, "a pass"));
+  FIMD_ASSIGN_OR_RETURN(results_, cuda::PinnedBuffer::make(kHosts * result_bytes, "a pass"));
   FIMD_ASSIGN_OR_RETURN(best_results_,
                         cuda::PinnedBuffer::make(result_bytes * cuda::kMaxBest, "a pass"));
   spdlog::info("GPU memory: {} of {} MiB that were free", plan_.text(), free >> 20);
@@ -123,7 +124,8 @@ Status CudaBackend::fill_memory(const std::function<void(double)>& progress) {
   }
   launcher_ = std::make_unique<PassLauncher>(
       model_, scratch_, plan_.limits, cublas_.get(),
-      PassLauncher::Host{inputs_.data(), results_.as<cuda::SampleResult>()}, geometry_.page_tokens);
+      PassLauncher::Hosts{{{inputs(0), results(0)}, {inputs(1), results(1)}}},
+      geometry_.page_tokens);
   // Weights were packed on other streams, the memory cleared on the default one.
   return cuda::check(cudaDeviceSynchronize(), "loading");
 }
@@ -237,7 +239,11 @@ void CudaBackend::make_common_graphs() {
       input.samples = {};
       make_graph(shape_of({&input, 1}, plan_.limits.matmul_rows));
       input.samples = {&sample, 1};
-      make_graph(shape_of({&input, 1}, plan_.limits.matmul_rows));
+      PassShape shape = shape_of({&input, 1}, plan_.limits.matmul_rows);
+      make_graph(shape);
+      if (rows > 1 || states_.bytes() > 0) continue;
+      shape.host = 1;  // is begun ahead
+      make_graph(shape);
     }
     if (states_.bytes() > 0) continue;  // no branches
     input.tokens = std::span(tokens).first(1);

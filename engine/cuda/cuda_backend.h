@@ -4,10 +4,15 @@
 // CUDA error in a pass is that pass's error. If the process's CUDA context is lost with it
 // (lost()), every later pass fails at once, and only reset_cuda() and a new backend help.
 //
+// Where a sequence goes on alone (StepInput::goes_on), its next pass is begun just before the one
+// that runs is over, and takes the token where that one leaves it, so that the device never waits
+// for the host. Only shortly before: what is asked for instead waits no longer than it would have.
+//
 // Owner: the scheduler. Thread: the engine thread; make() may be called on another one before.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,6 +25,7 @@
 #include "engine/cuda/memory_plan.h"
 #include "engine/cuda/pass.h"
 #include "kernels/cuda/runtime.h"
+#include "support/clock.h"
 
 namespace fimd {
 
@@ -47,6 +53,8 @@ class CudaBackend final : public Backend {
   const MemoryPlan& plan() const { return plan_; }
   /// Memory traffic of one pass of one token, without the KV cache: each weight once.
   size_t weight_bytes_per_pass() const;
+  /// How many passes had been begun when they were asked for.
+  size_t passes_ahead() const { return passes_ahead_; }
 
  private:
   CudaBackend(const ModelSpec& spec, TokenMask mask, const CudaOptions& options);
@@ -77,10 +85,25 @@ class CudaBackend final : public Backend {
   };
   Samples samples_of(std::span<const StepInput> batch, size_t first, const PassShape& shape,
                      const InputLayout& layout, const IdLists& ids) const;
+  bool ids_are_there(std::span<const int32_t> ids) const;
   Status send_ids(std::span<const int32_t> ids);
   Status choose(const Samples& samples, int first, int n);
   Status fetch_logits(size_t row, size_t from);
-  Status take_results(const Samples& samples, std::span<Sampled> outputs);
+  Status take_results(const Samples& samples, const cuda::SampleResult* results,
+                      std::span<Sampled> outputs);
+  // By PassShape::host.
+  std::byte* inputs(int host) const {
+    return inputs_.data() + static_cast<size_t>(host) * scratch_.input_bytes;
+  }
+  cuda::SampleResult* results(int host) const {
+    return results_.as<cuda::SampleResult>() + host * plan_.limits.rows;
+  }
+  // Passes begun before they are asked for.
+  bool may_begin_next(const StepInput& input, const PassShape& shape, const Samples& samples) const;
+  std::optional<PassShape> prepare_next(const StepInput& input, const PassShape& shape);
+  Status begin(const PassShape& shape);
+  Status watch(const StepInput& input, const PassShape& shape);
+  bool begun(const PassShape& shape, const InputLayout& layout) const;
   Status launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits);
   void make_graph(const PassShape& shape);
   void make_common_graphs();
@@ -109,7 +132,10 @@ class CudaBackend final : public Backend {
   std::unique_ptr<PassLauncher> launcher_;
   GraphCache graphs_;
 
-  std::vector<int32_t> sent_ids_;  // what scratch_.ids begins with
+  std::vector<int32_t> sent_ids_;   // what scratch_.ids begins with
+  std::optional<PassShape> ahead_;  // of the pass that was begun before it was asked for
+  Stopwatch running_;               // since the pass that runs was begun, or was the only one
+  size_t passes_ahead_ = 0;
 
   // Of the last forward's samples, where somebody wants them.
   std::vector<float> host_logits_;  // (samples, vocab)

@@ -1,12 +1,22 @@
 // The CUDA backend's passes: from a batch to its samples (see cuda_backend.h).
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 
 #include "engine/cuda/cuda_backend.h"
 #include "support/log.h"
 
 namespace fimd {
 
+namespace {
+
+/// Stands where a result is to come.
+constexpr int32_t kPending = -3;
+static_assert(kPending != cuda::kUndecided);
+
 static_assert(cuda::kMaxMatmulRows <= cuda::kMaxSampleRows);
+
+}  // namespace
 
 bool CudaBackend::sane_states(const StepInput& input) const {
   if (states_.bytes() == 0) return input.saves.empty();
@@ -76,36 +86,137 @@ Status CudaBackend::forward(std::span<const StepInput> batch, std::span<Sampled>
 Status CudaBackend::run_pass(std::span<const StepInput> batch, std::span<Sampled> outputs,
                              size_t first_sample) {
   FIMD_RETURN_IF_ERROR(cuda::check(cudaSetDevice(options_.device), "choosing the device"));
-  const PassShape shape = shape_of(batch, plan_.limits.matmul_rows);
+  PassShape shape = shape_of(batch, plan_.limits.matmul_rows);
   const InputLayout layout(shape, geometry_.page_tokens, plan_.limits.max_pages);
-  IdLists ids{.room = {ids_.as<int32_t>(), scratch_.id_capacity}};
-  write_inputs(batch, shape, layout, geometry_.page_tokens, inputs_.data(), &ids);
-  FIMD_RETURN_IF_ERROR(send_ids({ids_.as<int32_t>(), ids.used}));
+  IdLists ids;
+  const auto write = [&](int host) {
+    ids = {.room = {ids_.as<int32_t>(), scratch_.id_capacity}};
+    write_inputs(batch, shape, layout, geometry_.page_tokens, inputs(host), &ids);
+    return std::span<const int32_t>(ids_.as<int32_t>(), ids.used);
+  };
+  bool runs = false;
+  if (ahead_) {
+    shape.host = 1 - ahead_->host;  // the other's inputs may not have been read yet
+    runs = ids_are_there(write(shape.host)) && begun(shape, layout);
+    shape.host = runs ? ahead_->host : 0;
+    ahead_.reset();
+    if (!runs) FIMD_RETURN_IF_ERROR(finish({}));  // for nothing
+  }
+  Status launched;
+  if (runs) {
+    ++passes_ahead_;
+  } else {
+    launched = send_ids(write(shape.host));
+  }
   const Samples samples = samples_of(batch, first_sample, shape, layout, ids);
   const auto vocab = static_cast<size_t>(model_.vocab);
   if (options_.keep_logits) {
     n_host_logits_ = first_sample + samples.specs.size();
     if (host_logits_.size() < n_host_logits_ * vocab) host_logits_.resize(n_host_logits_ * vocab);
   }
-  FIMD_RETURN_IF_ERROR(
-      finish(launch(shape, [&](int first, int n) { return choose(samples, first, n); })));
-  return take_results(samples, outputs);
+  if (!runs && launched.ok()) {
+    running_.restart();
+    if (!samples.specs.empty()) results(shape.host)->token = kPending;
+    launched = launch(shape, [&](int first, int n) { return choose(samples, first, n); });
+  }
+  const bool watched =
+      launched.ok() && batch.size() == 1 && may_begin_next(batch.front(), shape, samples);
+  FIMD_RETURN_IF_ERROR(watched ? watch(batch.front(), shape) : finish(launched));
+  return take_results(samples, results(shape.host), outputs);
+}
+
+/// Whether the pass that was begun reads the inputs written for `shape`, whose first token is the
+/// one that it took.
+bool CudaBackend::begun(const PassShape& shape, const InputLayout& layout) const {
+  PassShape same = *ahead_;
+  same.host = shape.host;
+  auto* token = reinterpret_cast<int32_t*>(inputs(shape.host) + layout.tokens);
+  if (same != shape || *token != results(shape.host)->token) return false;
+  *token = kTakenToken;
+  return std::memcmp(inputs(0), inputs(1), layout.bytes) == 0;
+}
+
+/// Whether what follows is known but for its token, and leaves nothing behind that would have to be
+/// undone.
+bool CudaBackend::may_begin_next(const StepInput& input, const PassShape& shape,
+                                 const Samples& samples) const {
+  return input.goes_on && shape.small && options_.use_graphs && graphs_ok_ &&
+         !options_.keep_logits && states_.bytes() == 0 && samples.specs.size() == 1 &&
+         !samples.any_drawn && !samples.any_best && !samples.on_host.front() &&
+         samples.specs.front()->allowed.empty();
+}
+
+/// The pass that follows that of `input`, all but begun. None: its page is not known yet.
+std::optional<PassShape> CudaBackend::prepare_next(const StepInput& input, const PassShape& shape) {
+  const TokenId taken[] = {kTakenToken};
+  StepInput next = input;
+  next.first += static_cast<int>(input.tokens.size());
+  next.tokens = taken;
+  const auto page = static_cast<size_t>(next.first / geometry_.page_tokens);
+  if (page >= std::min(next.pages.size(), static_cast<size_t>(plan_.limits.max_pages))) return {};
+  PassShape next_shape = shape_of({&next, 1}, plan_.limits.matmul_rows);
+  next_shape.host = 1 - shape.host;
+  if (graphs_.find(next_shape) == nullptr) make_graph(next_shape);
+  if (!graphs_ok_) return {};
+  std::vector<int32_t> extra(next.samples.front().extra.size());  // is on the device already
+  IdLists ids{.room = extra};
+  write_inputs({&next, 1}, next_shape,
+               InputLayout(next_shape, geometry_.page_tokens, plan_.limits.max_pages),
+               geometry_.page_tokens, inputs(next_shape.host), &ids);
+  return next_shape;
+}
+
+Status CudaBackend::begin(const PassShape& shape) {
+  results(shape.host)->token = kPending;
+  FIMD_RETURN_IF_ERROR(cuda::check(cudaGraphLaunch(graphs_.find(shape)->exec, stream_.get()),
+                                   "starting a pass's graph"));
+  ahead_ = shape;
+  return {};
+}
+
+/// Waits for the one result of a pass, and begins the next one shortly before it is due.
+Status CudaBackend::watch(const StepInput& input, const PassShape& shape) {
+  constexpr double kLeadMs = 0.15;  // several times what a launch takes
+  constexpr unsigned kLooksBetweenErrors = 4096;
+  std::optional<PassShape> next = prepare_next(input, shape);
+  PassGraph* graph = graphs_.find(shape);
+  if (graph == nullptr || graph->run_ms == 0) next.reset();
+  const double begin_ms = graph != nullptr ? graph->run_ms - kLeadMs : 0;
+  const std::atomic_ref<int32_t> token(results(shape.host)->token);
+  const auto arrived = [&] { return token.load(std::memory_order_acquire) != kPending; };
+  unsigned looks = 0;
+  for (; !arrived(); ++looks) {
+    if (next && running_.elapsed_ms() >= begin_ms) {
+      if (Status launched = begin(*next); !launched.ok()) return finish(launched);
+      next.reset();
+    }
+    if (looks % kLooksBetweenErrors != kLooksBetweenErrors - 1) continue;
+    const cudaError_t state = cudaStreamQuery(stream_.get());
+    static_cast<void>(cudaGetLastError());
+    if (state == cudaErrorNotReady || arrived()) continue;
+    return finish(state == cudaSuccess
+                      ? Status(Error{ErrorCode::kInternal, "a pass ended without its result"})
+                      : cuda::check(state, "waiting"));
+  }
+  const double ms = running_.restart();
+  if (looks > 0 && graph != nullptr) graph->run_ms = ms;  // else it had ended before
+  return {};
+}
+
+bool CudaBackend::ids_are_there(std::span<const int32_t> ids) const {
+  return ids.size() <= sent_ids_.size() && std::equal(ids.begin(), ids.end(), sent_ids_.begin());
 }
 
 /// What restricts the samples of a pass. Mostly a few tokens that end a text, the same in each pass
 /// of it: these are there already.
 Status CudaBackend::send_ids(std::span<const int32_t> ids) {
   constexpr size_t kFew = 1024;
-  if (ids.size() <= sent_ids_.size() && std::equal(ids.begin(), ids.end(), sent_ids_.begin())) {
-    return {};
-  }
+  if (ids_are_there(ids)) return {};
   sent_ids_.clear();
-  FIMD_RETURN_IF_ERROR(
-      finish(cuda::check(cudaMemcpyAsync(scratch_.ids, ids.data(), ids.size_bytes(),
-                                         cudaMemcpyHostToDevice, stream_.get()),
-                         "sending token ids")));
   if (ids.size() <= kFew) sent_ids_.assign(ids.begin(), ids.end());
-  return {};
+  return cuda::check(cudaMemcpyAsync(scratch_.ids, ids.data(), ids.size_bytes(),
+                                     cudaMemcpyHostToDevice, stream_.get()),
+                     "sending token ids");
 }
 
 CudaBackend::Samples CudaBackend::samples_of(std::span<const StepInput> batch, size_t first,
@@ -136,8 +247,7 @@ Status CudaBackend::choose(const Samples& samples, int first, int n) {
   cudaStream_t stream = stream_.get();
   if (samples.any_drawn) {
     cuda::sample_drawn(scratch_.logits, n, model_.vocab, scratch_.mask, rows, scratch_.ids,
-                       results_.as<cuda::SampleResult>() + first, scratch_.sample_workspace,
-                       stream);
+                       results(0) + first, scratch_.sample_workspace, stream);
   }
   if (samples.any_best) {
     cuda::sample_best(scratch_.logits, n, model_.vocab, scratch_.mask, rows, scratch_.ids,
@@ -167,8 +277,8 @@ Status CudaBackend::fetch_logits(size_t row, size_t from) {
 }
 
 /// After the pass.
-Status CudaBackend::take_results(const Samples& samples, std::span<Sampled> outputs) {
-  const auto* results = results_.as<cuda::SampleResult>();
+Status CudaBackend::take_results(const Samples& samples, const cuda::SampleResult* results,
+                                 std::span<Sampled> outputs) {
   const auto vocab = static_cast<size_t>(model_.vocab);
   if (samples.any_best) best_.resize(samples.first + samples.specs.size());
   for (size_t i = 0; i < samples.specs.size(); ++i) {
@@ -201,9 +311,9 @@ Status CudaBackend::take_results(const Samples& samples, std::span<Sampled> outp
 Status CudaBackend::launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits) {
   const bool graphs = options_.use_graphs && graphs_ok_ && shape.small;
   if (!graphs) return launcher_->enqueue(shape, stream_.get(), after_logits);
-  if (cudaGraphExec_t graph = graphs_.find(shape)) {
+  if (const PassGraph* graph = graphs_.find(shape)) {
     FIMD_RETURN_IF_ERROR(
-        cuda::check(cudaGraphLaunch(graph, stream_.get()), "starting a pass's graph"));
+        cuda::check(cudaGraphLaunch(graph->exec, stream_.get()), "starting a pass's graph"));
     return shape.samples > 0 ? after_logits(0, shape.samples) : Status();
   }
   FIMD_RETURN_IF_ERROR(launcher_->enqueue(shape, stream_.get(), after_logits));
@@ -214,6 +324,8 @@ Status CudaBackend::launch(const PassShape& shape, const PassLauncher::AfterLogi
 Status CudaBackend::finish(Status launched) {
   const Status ran = stream_.synchronize();
   if (launched.ok() && ran.ok()) return {};
+  ahead_.reset();
+  sent_ids_.clear();
   static_cast<void>(cudaGetLastError());
   // An error that stays is one of the context.
   lost_ = !stream_.synchronize().ok() || cudaGetLastError() != cudaSuccess;

@@ -6,11 +6,11 @@
 
 namespace fimd {
 
-cudaGraphExec_t GraphCache::find(const PassShape& shape) {
+PassGraph* GraphCache::find(const PassShape& shape) {
   const auto found = graphs_.find(shape);
   if (found == graphs_.end()) return nullptr;
   found->second.used = ++clock_;
-  return found->second.graph;
+  return &found->second.graph;
 }
 
 Status GraphCache::capture(const PassShape& shape, cudaStream_t stream,
@@ -34,15 +34,15 @@ Status GraphCache::capture(const PassShape& shape, cudaStream_t stream,
     const auto oldest = std::min_element(
         graphs_.begin(), graphs_.end(),
         [](const auto& a, const auto& b) { return a.second.used < b.second.used; });
-    cudaGraphExecDestroy(oldest->second.graph);
+    cudaGraphExecDestroy(oldest->second.graph.exec);
     graphs_.erase(oldest);
   }
-  graphs_[shape] = {made, ++clock_};
+  graphs_[shape] = {{.exec = made}, ++clock_};
   return cuda::check(cudaGraphUpload(made, stream), "sending a graph");
 }
 
 void GraphCache::clear() {
-  for (auto& [shape, entry] : graphs_) cudaGraphExecDestroy(entry.graph);
+  for (auto& [shape, entry] : graphs_) cudaGraphExecDestroy(entry.graph.exec);
   graphs_.clear();
 }
 

@@ -14,6 +14,11 @@
 
 namespace fimd {
 
+struct PassGraph {
+  cudaGraphExec_t exec = nullptr;
+  double run_ms = 0;  // what it took last, if somebody measured it; 0: not known
+};
+
 class GraphCache {
  public:
   explicit GraphCache(size_t capacity) : capacity_(capacity) {}
@@ -21,8 +26,8 @@ class GraphCache {
   GraphCache(const GraphCache&) = delete;
   GraphCache& operator=(const GraphCache&) = delete;
 
-  /// Null: none yet.
-  cudaGraphExec_t find(const PassShape& shape);
+  /// Null: none yet. Good until the next capture().
+  PassGraph* find(const PassShape& shape);
   /// Captures what `enqueue` launches on `stream` and keeps it. Nothing runs.
   Status capture(const PassShape& shape, cudaStream_t stream,
                  const std::function<Status()>& enqueue);
@@ -31,7 +36,7 @@ class GraphCache {
 
  private:
   struct Entry {
-    cudaGraphExec_t graph = nullptr;
+    PassGraph graph;
     uint64_t used = 0;
   };
 

@@ -365,8 +365,9 @@ void PassLauncher::tail(const DeviceLayer& last, const PassShape& shape, const V
   add_mlp(last, x, &chain);
   add_logits(x, &chain);
   run(chain, n, false);
+  cuda::SampleResult* results = hosts_[static_cast<size_t>(shape.host)].results;
   cuda::sample_greedy(scratch_.logits, n, model_.vocab, scratch_.mask, in.samples + first,
-                      scratch_.ids, host_.results + first, scratch_.sample_workspace, stream_);
+                      scratch_.ids, results + first, scratch_.sample_workspace, stream_);
 }
 
 Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
@@ -382,10 +383,10 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
                    reinterpret_cast<const int32_t*>(inputs + layout.sample_rows),
                    reinterpret_cast<const cuda::SampleRow*>(inputs + layout.samples),
                    reinterpret_cast<const int32_t*>(inputs + layout.pages)};
-  cuda::copy_from_host(host_.inputs, scratch_.inputs, layout.bytes, stream);
-  // Beside the copy.
-  cuda::embed(model_.embedding, reinterpret_cast<const int32_t*>(host_.inputs + layout.tokens),
-              shape.rows, scratch_.x, stream);
+  const Host& host = hosts_[static_cast<size_t>(shape.host)];
+  cuda::copy_from_host(host.inputs, scratch_.inputs, layout.bytes, stream);
+  cuda::embed(model_.embedding, reinterpret_cast<const int32_t*>(inputs + layout.tokens),
+              cuda::sampled_token(scratch_.sample_workspace), shape.rows, scratch_.x, stream);
   Chain chain;
   add_projections(model_.layers.front(), shape, scratch_.x, &chain);
   for (size_t i = 0; i < model_.layers.size(); ++i) {

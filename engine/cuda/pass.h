@@ -3,6 +3,7 @@
 // Owner: a CUDA backend. Thread: one at a time.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,17 +26,18 @@ class PassLauncher {
     std::byte* inputs = nullptr;            // page-locked
     cuda::SampleResult* results = nullptr;  // page-locked
   };
+  using Hosts = std::array<Host, 2>;  // by PassShape::host
   /// Called when the logits of samples [first, first + n) and their greedy choice are enqueued
   /// (eager passes only).
   using AfterLogits = std::function<Status(int first, int n)>;
 
   PassLauncher(const DeviceModel& model, const Scratch& scratch, const ScratchLimits& limits,
-               Cublas* cublas, Host host, int page_tokens)
+               Cublas* cublas, const Hosts& hosts, int page_tokens)
       : model_(model),
         scratch_(scratch),
         limits_(limits),
         cublas_(cublas),
-        host_(host),
+        hosts_(hosts),
         page_tokens_(page_tokens) {}
 
   /// Inputs to the device, all layers, results to the host.
@@ -94,7 +96,7 @@ class PassLauncher {
   const Scratch& scratch_;
   const ScratchLimits limits_;
   Cublas* cublas_;
-  const Host host_;
+  const Hosts hosts_;
   const int page_tokens_;
   cudaStream_t stream_ = nullptr;
   Status failed_;

@@ -88,6 +88,7 @@ PassShape shape_of(std::span<const StepInput> batch, int matmul_rows) {
 
 void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
                   const InputLayout& layout, int page_tokens, std::byte* to, IdLists* ids) {
+  std::fill_n(to, layout.bytes, std::byte{});
   auto* tokens = reinterpret_cast<int32_t*>(to + layout.tokens);
   auto* sequences = reinterpret_cast<cuda::Sequence*>(to + layout.sequences);
   auto* tails = reinterpret_cast<cuda::Sequence*>(to + layout.tail_sequences);
@@ -147,13 +148,9 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
     row += n;
   }
   // Padding: rows of no sequence, sequences without rows (whose states nobody touches).
-  std::fill(tokens + row, tokens + shape.rows, 0);
   std::fill(sequences + n_sequences, sequences + shape.sequences, cuda::Sequence{});
   std::fill(states + n_sequences, states + shape.sequences, cuda::SequenceState{});
-  for (; n_samples < shape.samples; ++n_samples) {
-    sample_rows[n_samples] = 0;
-    samples[n_samples] = {};
-  }
+  std::fill(samples + n_samples, samples + shape.samples, cuda::SampleRow{});
 }
 
 }  // namespace fimd

@@ -33,6 +33,9 @@ struct PassShape {
   /// many rows.
   int tail_sequences = 0;
   int tail_max_rows = 0;
+  /// Which of the host's inputs and results it reads and writes: a pass that is begun while the one
+  /// before it runs has the other's.
+  int host = 0;
 
   friend auto operator<=>(const PassShape&, const PassShape&) = default;
 };
@@ -61,6 +64,9 @@ inline bool is_drawn(const SampleSpec& spec) {
          spec.params.top_k != 1;
 }
 
+/// As a token: the one that the pass before sampled first.
+inline constexpr TokenId kTakenToken = -1;
+
 /// The most sequences in one pass; a batch of more is several passes.
 inline constexpr int kMaxPassSequences = 64;
 
@@ -74,7 +80,7 @@ struct IdLists {
   bool overflow = false;  // some did not fit: those samples must be made elsewhere
 };
 
-/// Writes the inputs of `batch` in `shape`.
+/// Writes the inputs of `batch` in `shape`. Equal inputs are equal bytes, all layout.bytes of them.
 void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
                   const InputLayout& layout, int page_tokens, std::byte* to, IdLists* ids);
 

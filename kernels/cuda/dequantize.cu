@@ -64,17 +64,20 @@ __global__ void __launch_bounds__(32 * kWarps)
   });
 }
 
-/// Of the embedding: that of the block's token.
-__device__ int64_t row_of(const int32_t* tokens, int64_t rows) {
-  return min(max(int64_t{__ldcv(tokens + blockIdx.x)}, int64_t{0}), rows - 1);
+/// Of the embedding: that of the block's token. Waits for the kernels in front.
+__device__ int64_t row_of(const int32_t* tokens, const int32_t* taken, int64_t rows) {
+  pdl_wait();
+  int32_t token = __ldcg(tokens + blockIdx.x);
+  const int32_t other = taken != nullptr ? __ldcg(taken) : 0;  // asked for at once
+  if (token < 0) token = other;
+  return min(max(int64_t{token}, int64_t{0}), rows - 1);
 }
 
 // blockIdx.x is the row of x; a thread decodes a lane's share of a tile and keeps one row of it.
 template <class Format>
 __global__ void embed_tiles(const uint8_t* packed, int64_t rows, int64_t cols, int k_tiles,
-                            const int32_t* tokens, float* x) {
-  const int64_t token = row_of(tokens, rows);
-  pdl_wait();
+                            const int32_t* tokens, const int32_t* taken, float* x) {
+  const int64_t token = row_of(tokens, taken, rows);
   const int in_tile = static_cast<int>(token % kTileRows);
   for (int i = threadIdx.x; i < 4 * k_tiles; i += blockDim.x) {
     const int k = i / 4;
@@ -89,9 +92,8 @@ __global__ void embed_tiles(const uint8_t* packed, int64_t rows, int64_t cols, i
 }
 
 __global__ void embed_bf16(const __nv_bfloat16* embedding, int64_t rows, int64_t cols,
-                           const int32_t* tokens, float* x) {
-  const int64_t token = row_of(tokens, rows);
-  pdl_wait();
+                           const int32_t* tokens, const int32_t* taken, float* x) {
+  const int64_t token = row_of(tokens, taken, rows);
   for (int64_t c = threadIdx.x; c < cols; c += blockDim.x) {
     x[blockIdx.x * cols + c] = __bfloat162float(embedding[token * cols + c]);
   }
@@ -115,20 +117,20 @@ void dequantize(const Matrix& w, __nv_bfloat16* dst, cudaStream_t stream) {
   });
 }
 
-void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
-           cudaStream_t stream) {
+void embed(const Matrix& embedding, const int32_t* tokens, const int32_t* taken, int n_rows,
+           float* x, cudaStream_t stream) {
   if (n_rows <= 0 || embedding.rows <= 0) return;
   const auto blocks = static_cast<unsigned>(n_rows);
   if (embedding.type == DType::kBF16) {
     launch(embed_bf16, blocks, 256, 0, stream, static_cast<const __nv_bfloat16*>(embedding.data),
-           embedding.rows, embedding.cols, tokens, x);
+           embedding.rows, embedding.cols, tokens, taken, x);
     return;
   }
   const auto k_tiles = static_cast<int>(divide_up(embedding.cols, kTileCols));
   visit_format(embedding.type, [&](auto format) {
     launch(embed_tiles<decltype(format)>, blocks, 128, 0, stream,
            static_cast<const uint8_t*>(embedding.data), embedding.rows, embedding.cols, k_tiles,
-           tokens, x);
+           tokens, taken, x);
   });
 }
 

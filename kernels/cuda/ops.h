@@ -138,11 +138,11 @@ void gated_norm_quantize(const float* x, const float* z, int64_t z_stride, const
 /// Copies `bytes`, a multiple of 16, of page-locked host memory that no kernel writes. A kernel of
 /// a few blocks: in a graph it begins and ends sooner than a copy does.
 void copy_from_host(const void* host, void* device, size_t bytes, cudaStream_t stream);
-/// x[r] = the embedding row of tokens[r], decoded; tokens on the device or in page-locked host
-/// memory, where no kernel writes them. The embedding is a packed matrix (its rows need not be in
-/// the tile order of a matmul: see pack.h).
-void embed(const Matrix& embedding, const int32_t* tokens, int n_rows, float* x,
-           cudaStream_t stream);
+/// x[r] = the embedding row of tokens[r], decoded. A token below 0 stands for *taken (null: none
+/// is). The embedding is a packed matrix (its rows need not be in the tile order of a matmul: see
+/// pack.h).
+void embed(const Matrix& embedding, const int32_t* tokens, const int32_t* taken, int n_rows,
+           float* x, cudaStream_t stream);
 /// y[i] = x[rows[i]], rows on the device: keeps the rows to sample from.
 void gather_rows(const float* x, const int32_t* rows, int n, int64_t cols, float* y,
                  cudaStream_t stream);
@@ -369,7 +369,8 @@ inline constexpr int kMaxSampleRows = 64;
 /// A row whose draw or cut lies below the best 2048 tokens (nearly flat logits): sample it on the
 /// host.
 inline constexpr int32_t kUndecided = -2;
-struct SampleResult {
+/// Written in one piece, as the host may be looking at it.
+struct alignas(8) SampleResult {
   int32_t token = -1;  // -1: nothing is permitted, or the logits are not numbers; or kUndecided
   float logprob = 0;   // natural log, among the permitted tokens at temperature 1
 };
@@ -380,6 +381,8 @@ struct SampleResult {
 void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* mask,
                    const SampleRow* rows, const int32_t* ids, SampleResult* results,
                    void* workspace, cudaStream_t stream);
+/// Where the last sample_greedy() has left the token of its first row: for embed().
+const int32_t* sampled_token(const void* workspace);
 /// Behind sample_greedy() of the same rows and workspace: replaces the results of rows with a
 /// temperature. Given the same uniform number, the token that engine/sampler.cc draws, up to the
 /// rounding of sums. One block a row: some 180 us.

@@ -74,7 +74,9 @@ __device__ void store_whole(const SampleArgs& args, const Candidates& candidates
                                       : args.ids[candidates.row.extra_begin + order - args.vocab];
     result.logprob = -logf(part.sum);
   }
-  args.results[index] = result;
+  if (index == 0) *args.token = result.token;
+  __stwt(reinterpret_cast<int2*>(args.results + index),
+         make_int2(result.token, __float_as_int(result.logprob)));
 }
 
 __global__ void __launch_bounds__(kThreads) greedy_kernel(const SampleArgs args) {
@@ -135,8 +137,13 @@ void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* ma
   }
 }
 
+const int32_t* sampled_token(const void* workspace) {
+  return reinterpret_cast<const int32_t*>(static_cast<const std::byte*>(workspace) + kCounterBytes +
+                                          kWholeBytes);
+}
+
 size_t sample_workspace_bytes(int n) {
-  return kCounterBytes + kWholeBytes +
+  return kCounterBytes + kWholeBytes + kTokenBytes +
          kPartBytes * static_cast<size_t>(std::min(n, kMaxSampleRows));
 }
 

@@ -25,11 +25,13 @@ struct SampleArgs {
   SampleResult* results;
   unsigned* counters;  // (kMaxSampleRows), zero between calls
   Part* whole;         // (kMaxSampleRows): of all candidates
+  int32_t* token;      // of row 0
   void* parts;  // of blocks: Part (rows, kMaxBlocks) or ranks (rows, kMaxBestBlocks, kMaxBest)
 };
 
 constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxSampleRows;
 constexpr size_t kWholeBytes = sizeof(Part) * kMaxSampleRows;
+constexpr size_t kTokenBytes = 16;
 constexpr size_t kPartBytes = sizeof(uint64_t) * kMaxBestBlocks * kMaxBest;  // of a row
 static_assert(kPartBytes >= sizeof(Part) * kMaxBlocks);
 
@@ -46,7 +48,8 @@ inline SampleArgs make_args(const float* logits, int64_t vocab, const uint32_t* 
           results,
           reinterpret_cast<unsigned*>(bytes),
           reinterpret_cast<Part*>(bytes + kCounterBytes),
-          bytes + kCounterBytes + kWholeBytes};
+          reinterpret_cast<int32_t*>(bytes + kCounterBytes + kWholeBytes),
+          bytes + kCounterBytes + kWholeBytes + kTokenBytes};
 }
 
 __device__ inline bool permitted(const uint32_t* mask, int64_t id) {

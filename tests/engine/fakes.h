@@ -114,6 +114,7 @@ class FakeBackend final : public Backend {
   Status forward(std::span<const StepInput> batch, std::span<Sampled> outputs) override {
     if (before_forward) before_forward();
     ++passes;
+    check_foreseen(batch);
     last_batch = batch.size();
     best_.clear();
     if (fail_next) {
@@ -142,6 +143,7 @@ class FakeBackend final : public Backend {
         best_.push_back(sampler_.likeliest(logits, spec));
         outputs[out++] = sampler_.sample(logits, spec);
       }
+      if (input.goes_on) foresee(input, batch.size(), outputs[out - 1].token);
     }
     CHECK(out == outputs.size());
     CHECK(total <= static_cast<size_t>(max_batch_));
@@ -184,6 +186,8 @@ class FakeBackend final : public Backend {
   int saves = 0;
   int largest_pass = 0;
   size_t last_batch = 0;
+  int foretold = 0;   // passes with a sequence that was said to go on alone
+  int came_true = 0;  // of these, followed by the pass that was expected
 
  private:
   TokenId& at(int32_t page, int i) {
@@ -193,6 +197,24 @@ class FakeBackend final : public Backend {
     const auto page = static_cast<size_t>(p / geometry_.page_tokens);
     REQUIRE(page < pages.size());
     return at(pages[page], p % geometry_.page_tokens);
+  }
+
+  /// As a backend that begins the next pass early: garbage behind the sequence.
+  void foresee(const StepInput& input, size_t batch_size, TokenId sampled) {
+    CHECK(batch_size == 1);
+    ++foretold;
+    const int next = input.first + static_cast<int>(input.tokens.size());
+    expected_ = {{next, sampled}};
+    const auto page = static_cast<size_t>(next / geometry_.page_tokens);
+    if (page < input.pages.size()) at(input.pages[page], next % geometry_.page_tokens) = -7;
+  }
+  void check_foreseen(std::span<const StepInput> batch) {
+    if (!expected_) return;
+    const StepInput& input = batch.front();
+    const bool same = batch.size() == 1 && input.tokens.size() == 1 &&
+                      input.first == expected_->first && input.tokens[0] == expected_->second;
+    came_true += same ? 1 : 0;
+    expected_.reset();
   }
 
   /// A state is the tokens it has seen.
@@ -228,6 +250,7 @@ class FakeBackend final : public Backend {
   std::vector<State> slot_states_;
   std::vector<State> checkpoints_;
   std::vector<std::vector<Sampled>> best_;
+  std::optional<std::pair<int, TokenId>> expected_;  // position and token of the next pass
 };
 
 /// Prefers a token that is a hash of everything before it: any mix-up of tokens shows.

@@ -71,6 +71,29 @@ TEST_CASE("sequences generated together say what they say alone, in one pass for
   CHECK(engine.backend.passes < 30);
 }
 
+TEST_CASE("a sequence that generates alone is said to go on, up to its last token") {
+  Engine engine;
+  CHECK(engine.run(request(words(50), 12))->text.size() >= 12);
+  CHECK(engine.backend.foretold == 11);
+  CHECK(engine.backend.came_true == 11);
+  // Two at once: nobody knows which of them ends.
+  const SinkPtr a = engine.submit(request(words(30, 1), 12));
+  const SinkPtr b = engine.submit(request(words(30, 2), 4));
+  engine.finish();
+  CHECK(engine.backend.foretold < 11 + 11);
+  CHECK(engine.backend.came_true == engine.backend.foretold);
+  // The sink has had enough: foretold, and not true.
+  const int before = engine.backend.foretold - engine.backend.came_true;
+  auto sink = std::make_shared<test::RecordingSink>();
+  sink->stop_after = 3;
+  GenerationRequest cut = request(words(40, 3), 12);
+  cut.sink = sink;
+  engine.scheduler.submit(std::move(cut));
+  engine.finish();
+  engine.run(request(words(40, 3), 2));
+  CHECK(engine.backend.foretold - engine.backend.came_true > before);
+}
+
 TEST_CASE("a long prompt does not hold up those who are generating") {
   Engine engine;
   const SinkPtr first = engine.submit(request("first", 40));

@@ -63,11 +63,15 @@ TEST_CASE("embed decodes the rows of the tokens") {
       const auto matrix = testing::packed(w);
       std::vector<int32_t> tokens;
       for (int i = 0; i < 70; ++i) tokens.push_back(static_cast<int32_t>((i * 5 + 3) % rows));
-      const DeviceBuffer ids = testing::to_device(tokens);
+      std::vector<int32_t> given = tokens;
+      given[9] = given[33] = -1;  // stands for what was chosen before
+      tokens[9] = tokens[33] = static_cast<int32_t>(rows / 2);
+      const DeviceBuffer ids = testing::to_device(given);
+      const DeviceBuffer taken = testing::to_device(std::vector{tokens[9]});
       const size_t n = tokens.size() * static_cast<size_t>(cols);
       const DeviceBuffer x = testing::poisoned<float>(n);
-      embed(matrix.matrix, ids.as<int32_t>(), static_cast<int>(tokens.size()), x.as<float>(),
-            nullptr);
+      embed(matrix.matrix, ids.as<int32_t>(), taken.as<int32_t>(), static_cast<int>(tokens.size()),
+            x.as<float>(), nullptr);
       const auto got = testing::to_host<float>(x, n);
       size_t wrong = 0;
       for (size_t i = 0; i < n; ++i) {

@@ -161,5 +161,22 @@ TEST_CASE("gather_rows") {
   }
 }
 
+TEST_CASE("copy_from_host copies whole pieces of 16 bytes, and no more") {
+  for (const size_t pieces : {1, 3, 256, 257, 5000}) {
+    CAPTURE(pieces);
+    const size_t n = 4 * pieces;
+    const auto host = PinnedBuffer::make(n * sizeof(uint32_t), "a test");
+    REQUIRE(host.ok());
+    for (size_t i = 0; i < n; ++i) host->as<uint32_t>()[i] = static_cast<uint32_t>(7 * i + 1);
+    const DeviceBuffer device = testing::poisoned<uint32_t>(n + 4);
+    copy_from_host(host->data(), device.data(), n * sizeof(uint32_t), nullptr);
+    const auto got = testing::to_host<uint32_t>(device, n + 4);
+    size_t wrong = 0;
+    for (size_t i = 0; i < n; ++i) wrong += got[i] != 7 * i + 1 ? 1 : 0;
+    for (size_t i = n; i < n + 4; ++i) wrong += got[i] != 0xFFFFFFFFU ? 1 : 0;
+    CHECK(wrong == 0);
+  }
+}
+
 }  // namespace
 }  // namespace fimd::cuda

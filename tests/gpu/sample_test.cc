@@ -92,8 +92,15 @@ struct Rows {
       if (then == Then::kDraw) call(sample_drawn, results);
       if (then == Then::kBest) call(sample_best, best);
     }
-    return then == Then::kBest ? to_host<SampleResult>(best, n_rows * kMaxBest)
-                               : to_host<SampleResult>(results, n_rows);
+    if (then == Then::kBest) return to_host<SampleResult>(best, n_rows * kMaxBest);
+    const auto got = to_host<SampleResult>(results, n_rows);
+    if (then == Then::kNothing && n <= kMaxSampleRows) {
+      int32_t left = 0;  // for embed()
+      REQUIRE(cudaMemcpy(&left, sampled_token(workspace.data()), sizeof left,
+                         cudaMemcpyDeviceToHost) == cudaSuccess);
+      CHECK(left == got.front().token);
+    }
+    return got;
   }
 
   void check() {
