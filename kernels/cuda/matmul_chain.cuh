@@ -162,12 +162,12 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     }
     const uint8_t* resident = shared + p.x_offset;
     // Makes results of a row tile's sums, those of its k tiles up to `end`.
-    const auto finish = [&](int end, RowSums<1>& sums) {
+    const auto finish = [&](int end, RowSums<1>& sums, const RowBias<T>& bias) {
       // The row tile's other parts are in the ranges of the warps behind this one.
       if (end < k_tiles) add_left(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
       scale_sums<T>(sums, input.factor(p, header), lane);
       if (!step.swiglu) {
-        write_row_tile<T>(*task, place_in_task(step, *task, reading.row_tile), p.n_rows, sums,
+        write_row_tile<T>(*task, place_in_task(step, *task, reading.row_tile), p.n_rows, sums, bias,
                           lane);
         return;
       }
@@ -189,6 +189,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     while (reading.run > 0) {
       const int begin = reading.k;
       const int end = begin + reading.run;
+      RowBias<T> bias;
+      if (begin == 0 && task->bias != nullptr) {
+        bias = RowBias<T>(*task, place_in_task(step, *task, reading.row_tile), lane);
+      }
       typename Weights::template Sums<T> of_items;
       const int most = Weights::together(p, task->tile_bytes);
       const uint8_t* x = resident + begin * p.x_tile_bytes;
@@ -218,7 +222,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         __syncwarp();
         if (lane == 0) set_count(header.left + warp, s + 1);
       } else {
-        finish(end, sums);
+        finish(end, sums, bias);
       }
       if (reading.left == 0) break;
       reading.next_row_tile(header);

@@ -99,15 +99,39 @@ __device__ __forceinline__ void add_left(const ChainHeader& header, const float4
   }
 }
 
+/// What a row tile's task adds to the sums of the rows that the lane has in for_each_sum().
+template <int T>
+class RowBias {
+ public:
+  /// Asks for it, long before it is added: it is read once a token, as weights are.
+  __device__ __forceinline__ RowBias(const TaskParams& task, int place, int lane) {
+    const int first = T <= 2 ? (lane & 3) / T : T == 4 ? (lane & 3) / 2 : 0;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = kTileRows * place + (lane >> 2) + 8 * (first + i);
+      of_[i] = row < task.rows ? __ldg(task.bias + row) : 0.0F;
+    }
+  }
+  __device__ __forceinline__ RowBias() = default;
+  __device__ __forceinline__ float at(int of_tile) const {
+    return kRows == 1 || of_tile < 8 ? of_[0] : of_[kRows - 1];
+  }
+
+ private:
+  static constexpr int kRows = T == 8 ? 2 : 1;
+  float of_[kRows] = {};
+};
+
 /// A row tile to y, by one warp.
 template <int T>
 __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,
-                                               const RowSums<1>& sums, int lane) {
+                                               const RowSums<1>& sums, const RowBias<T>& bias,
+                                               int lane) {
   for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
     const int row = kTileRows * place + of_tile;
     if (token >= n_rows || row >= task.rows) return;
     float* y = task.y + token * task.y_stride + row;
-    if (task.bias != nullptr) sum = __fadd_rn(sum, task.bias[row]);
+    if (task.bias != nullptr) sum = __fadd_rn(sum, bias.at(of_tile));
     if (task.accumulate) {
       // Nobody else adds to this element: the same as reading and writing it, without waiting.
       asm volatile("red.global.add.f32 [%0], %1;" ::"l"(y), "f"(sum) : "memory");
