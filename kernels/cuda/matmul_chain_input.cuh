@@ -76,21 +76,20 @@ class StepInput {
   static constexpr int kCopies = 4;
 
   static __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
-  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x % 32); }
+  static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
   /// The first four columns of part i of the thread's: parts 2 j and 2 j + 1 are of one block.
   static __device__ __forceinline__ int column(int first, int i) {
-    const auto block = static_cast<int>(threadIdx.x / 4) + i / 2 * kBlocks;
-    return 32 * (first + block) + 4 * static_cast<int>(threadIdx.x % 4) + 16 * (i % 2);
+    return 32 * (first + thread() / 4 + i / 2 * kBlocks) + 4 * (thread() % 4) + 16 * (i % 2);
   }
 
   __device__ __forceinline__ void load_weights(int first) {
     const float* norm = step_.floats.norm;
-    const int cols = norm != nullptr ? step_.cols : 0;
 #pragma unroll
     for (int i = 0; i < 2 * kAtOnce; ++i) {
       const int col = column(first, i);
-      weights_[i] = make_float4(1, 1, 1, 1);
-      if (col < cols) weights_[i] = __ldg(reinterpret_cast<const float4*>(norm + col));
+      weights_[i] = norm != nullptr && col < step_.cols
+                        ? __ldg(reinterpret_cast<const float4*>(norm + col))
+                        : make_float4(1, 1, 1, 1);
     }
   }
 
@@ -111,18 +110,18 @@ class StepInput {
                                 : make_float4(0, 0, 0, 0);
       }
 #pragma unroll
-      for (int i = 0; i < 2 * kAtOnce; ++i) {
-        const float4 u = v[i], w = weights_[i];
-        sum += u.x * u.x + u.y * u.y + (u.z * u.z + u.w * u.w);
-        v[i] = make_float4(u.x * w.x, u.y * w.y, u.z * w.z, u.w * w.w);
-      }
-      // Warps begin at multiples of 8 blocks, and so many are written: their lanes keep together.
-      int block_of_warp = first + 8 * warp_;
-#pragma unroll 1
-      for (int i = 0; i < kAtOnce && block_of_warp < end; ++i, block_of_warp += kBlocks) {
-        writer.write_block(row, 32 * (block_of_warp + lane() / 4), lane() % 4, v[0], v[1]);
+      for (int i = 0; i < 2 * kAtOnce; i += 2) {
+        // Warps begin at multiples of 8 blocks, and so many are written: their lanes keep together.
+        const int first_of_warp = first + 8 * warp_ + i / 2 * kBlocks;
+        if (first_of_warp >= end) break;
+        const int block = first_of_warp + lane() / 4;
 #pragma unroll
-        for (int j = 2; j < 2 * kAtOnce; ++j) v[j - 2] = v[j];
+        for (int j = i; j < i + 2; ++j) {
+          const float4 u = v[j], w = weights_[j];
+          sum += u.x * u.x + u.y * u.y + (u.z * u.z + u.w * u.w);
+          v[j] = make_float4(u.x * w.x, u.y * w.y, u.z * w.z, u.w * w.w);
+        }
+        writer.write_block(row, 32 * block, thread() % 4, v[i], v[i + 1]);
       }
       first += kAtOnce * kBlocks;
       if (end > kAtOnce * kBlocks) load_weights(first < end ? first : 0);
