@@ -4,7 +4,8 @@
 // thread calls in a loop (tests call it themselves). A step looks at the mailbox, then runs one
 // forward pass that holds one token of every sequence that is generating and one chunk of a prompt
 // that is being read. Nothing runs longer than that pass, so a cancelled or superseded request is
-// gone, and a newer one started, after at most one.
+// gone, and a newer one started, after at most one (a backend may have begun another just before it
+// was: StepInput::goes_on).
 //
 // - Newest wins: a request supersedes an unfinished one of the same lane.
 // - Interactive work runs alone: while there is any, background sequences keep their pages but get

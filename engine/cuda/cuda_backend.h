@@ -6,7 +6,7 @@
 //
 // Where a sequence goes on alone (StepInput::goes_on), its next pass is begun just before the one
 // that runs is over, and takes the token where that one leaves it, so that the device never waits
-// for the host. Only shortly before: what is asked for instead waits no longer than it would have.
+// for the host. Only shortly before: what is asked for instead hardly ever waits longer for it.
 //
 // Owner: the scheduler. Thread: the engine thread; make() may be called on another one before.
 #pragma once
