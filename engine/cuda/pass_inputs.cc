@@ -147,9 +147,7 @@ void write_inputs(std::span<const StepInput> batch, const PassShape& shape,
     }
     row += n;
   }
-  // Padding: rows of no sequence, sequences without rows (whose states nobody touches).
-  std::fill(sequences + n_sequences, sequences + shape.sequences, cuda::Sequence{});
-  std::fill(states + n_sequences, states + shape.sequences, cuda::SequenceState{});
+  // Padding is zeros: rows of no sequence, sequences without rows (whose states nobody touches).
   std::fill(samples + n_samples, samples + shape.samples, cuda::SampleRow{});
 }
 

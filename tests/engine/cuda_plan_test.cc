@@ -281,6 +281,11 @@ TEST_CASE("passes of few rows have few shapes, and inputs hold what the shape sa
   CHECK(token[9] == 7);
   CHECK(token[11] == 0);  // padding
   CHECK_FALSE(ids.overflow);
+  // Equal inputs are equal bytes, whatever was there before.
+  std::vector<std::byte> again(layout.bytes, std::byte{0x5A});
+  IdLists same_ids{.room = room};
+  write_inputs(a, shape, layout, 32, again.data(), &same_ids);
+  CHECK(again == memory);
 
   SampleSpec restricted;
   const std::vector<TokenId> many(9, 1);
