@@ -103,9 +103,10 @@ __global__ void __launch_bounds__(kThreads) quantize_kernel(Source source, RowWr
 template <class Source>
 void quantize_rows(const Source& source, int n_rows, const Activations& out, cudaStream_t stream) {
   if (n_rows <= 0) return;
-  const auto blocks = static_cast<unsigned>(divide_up(written_cols(out.cols), 4 * kThreads));
+  const RowWriter writer = {out, row_groups(n_rows)};
+  const auto blocks = static_cast<unsigned>(divide_up(writer.padded_cols(), 4 * kThreads));
   launch(quantize_kernel<Source>, dim3(blocks, static_cast<unsigned>(n_rows)), kThreads, 0, stream,
-         source, RowWriter{out, row_groups(n_rows)});
+         source, writer);
 }
 
 __global__ void __launch_bounds__(kThreads)

@@ -257,10 +257,6 @@ struct DeltaShape {
   __host__ __device__ int key_head(int h) const {
     return grouped ? h / (n_v_heads / n_k_heads) : h % n_k_heads;
   }
-  /// The i-th of the value heads that read key head k.
-  __host__ __device__ int value_head(int k, int i) const {
-    return grouped ? k * (n_v_heads / n_k_heads) + i : i * n_k_heads + k;
-  }
   __host__ __device__ int64_t keys() const { return int64_t{n_k_heads} * k_dim; }
   __host__ __device__ int64_t values() const { return int64_t{n_v_heads} * v_dim; }
   __host__ __device__ int64_t channels() const { return 2 * keys() + values(); }

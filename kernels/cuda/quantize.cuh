@@ -64,8 +64,8 @@ struct RowWriter {
     if (store) store_bf16(row, col, t, bf16_of(low), bf16_of(high));
   }
 
-  /// Columns that a row is written up to: whole k tiles.
-  __device__ __forceinline__ int padded_cols() const {
+  /// Columns that a row is written up to: whole k tiles of both kinds.
+  __host__ __device__ __forceinline__ int padded_cols() const {
     return round_up(static_cast<int>(out.cols), kTileCols);
   }
 
@@ -138,7 +138,7 @@ struct RowWriter {
     uint8_t* codes;  // of the block of 32 columns
     float2* factors;
   };
-  static __device__ __forceinline__ int round_up(unsigned cols, int tile) {
+  static __host__ __device__ __forceinline__ int round_up(unsigned cols, int tile) {
     return static_cast<int>((cols + tile - 1) / tile * tile);
   }
   __device__ __forceinline__ Place q8_place(unsigned row, unsigned col) const {
@@ -168,11 +168,6 @@ struct RowWriter {
 
 __device__ __forceinline__ float silu_mul(float gate, float up) {
   return __fdividef(gate, 1.0F + __expf(-gate)) * up;
-}
-
-/// Columns that a row is written up to: whole k tiles of both kinds.
-__host__ __device__ inline int64_t written_cols(int64_t cols) {
-  return divide_up(cols, kTileCols) * kTileCols;
 }
 
 /// Threads of a block that normalises rows; always as many, so that sums are made in one order.
@@ -205,7 +200,7 @@ __device__ __forceinline__ void write_row(const float* x, const float* weight, f
     factor = rsqrtf(sum / static_cast<float>(cols) + eps);
   }
   // The end is a multiple of the 128 columns of a warp: all its lanes leave together.
-  const auto end = static_cast<int>(written_cols(cols));
+  const int end = writer.padded_cols();
 #pragma unroll 2
   for (int c = first; c < end; c += 4 * kRowThreads) {
     float4 v = make_float4(0, 0, 0, 0);
