@@ -97,7 +97,7 @@ class StepHeads {
     const int n_heads = args_.base.params.n_heads;
     const int n_kv_heads = args_.base.params.kv.n_kv_heads;
     const auto kv_head = static_cast<int>(blockIdx.y);
-    const int query = (kv_head - job.token) * args_.base.group + work_.pair0 + job.i;
+    const int query = query_head(args_, work_, job.i, job.token);
     const int of_row = job.is_query ? (gates_ > 0 ? 2 * query : query)
                                     : n_heads + gates_ + (job.is_v ? n_kv_heads : 0) + kv_head;
     return (work_.sequence.row_begin + job.token) * (n_heads + gates_ + 2 * n_kv_heads) + of_row;

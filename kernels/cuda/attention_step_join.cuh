@@ -112,7 +112,7 @@ __device__ __forceinline__ void join_step(const StepArgs& args, const StepWork& 
     }
     const float inverse = total > 0 ? reciprocal(total) : 0.0F;
     const int token = args.token_of(work.pair0 + row);
-    const int head = (static_cast<int>(blockIdx.y) - token) * args.base.group + work.pair0 + row;
+    const int head = query_head(args, work, row, token);
     store_output<C::kDim>(
         args.base, {work.sequence.row_begin + token, head}, (quad - row * C::kQuads) * 4,
         make_float4(value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse),

@@ -137,6 +137,13 @@ __device__ __forceinline__ bool find_step_work(const StepArgs& step, StepWork& w
   return true;
 }
 
+/// The query head of a row of the block's tile, whose token is token_of() its pair: what query_of()
+/// has, without a division.
+__device__ __forceinline__ int query_head(const StepArgs& args, const StepWork& work, int row,
+                                          int token) {
+  return (static_cast<int>(blockIdx.y) - token) * args.base.group + work.pair0 + row;
+}
+
 /// Runs of eight quads (32 columns of a row) of the outputs.
 template <class C>
 __device__ __forceinline__ int all_runs(const StepWork& work) {
