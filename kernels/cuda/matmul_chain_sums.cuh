@@ -112,7 +112,7 @@ class RowBias {
       of_[i] = row < task.rows ? __ldg(task.bias + row) : 0.0F;
     }
   }
-  __device__ __forceinline__ RowBias() = default;
+  RowBias() = default;
   __device__ __forceinline__ float at(int of_tile) const {
     return kRows == 1 || of_tile < 8 ? of_[0] : of_[kRows - 1];
   }

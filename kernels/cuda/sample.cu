@@ -138,13 +138,11 @@ void sample_greedy(const float* logits, int n, int64_t vocab, const uint32_t* ma
 }
 
 const int32_t* sampled_token(const void* workspace) {
-  return reinterpret_cast<const int32_t*>(static_cast<const std::byte*>(workspace) + kCounterBytes +
-                                          kWholeBytes);
+  return reinterpret_cast<const int32_t*>(static_cast<const std::byte*>(workspace) + kTokenAt);
 }
 
 size_t sample_workspace_bytes(int n) {
-  return kCounterBytes + kWholeBytes + kTokenBytes +
-         kPartBytes * static_cast<size_t>(std::min(n, kMaxSampleRows));
+  return kPartsAt + kPartBytes * static_cast<size_t>(std::min(n, kMaxSampleRows));
 }
 
 }  // namespace fimd::cuda

@@ -31,7 +31,8 @@ struct SampleArgs {
 
 constexpr size_t kCounterBytes = sizeof(unsigned) * kMaxSampleRows;
 constexpr size_t kWholeBytes = sizeof(Part) * kMaxSampleRows;
-constexpr size_t kTokenBytes = 16;
+constexpr size_t kTokenAt = kCounterBytes + kWholeBytes;
+constexpr size_t kPartsAt = kTokenAt + 16;
 constexpr size_t kPartBytes = sizeof(uint64_t) * kMaxBestBlocks * kMaxBest;  // of a row
 static_assert(kPartBytes >= sizeof(Part) * kMaxBlocks);
 
@@ -48,8 +49,8 @@ inline SampleArgs make_args(const float* logits, int64_t vocab, const uint32_t* 
           results,
           reinterpret_cast<unsigned*>(bytes),
           reinterpret_cast<Part*>(bytes + kCounterBytes),
-          reinterpret_cast<int32_t*>(bytes + kCounterBytes + kWholeBytes),
-          bytes + kCounterBytes + kWholeBytes + kTokenBytes};
+          reinterpret_cast<int32_t*>(bytes + kTokenAt),
+          bytes + kPartsAt};
 }
 
 __device__ inline bool permitted(const uint32_t* mask, int64_t id) {
