@@ -103,7 +103,7 @@ class CudaBackend final : public Backend {
   std::optional<PassShape> prepare_next(const StepInput& input, const PassShape& shape);
   Status begin(const PassShape& shape);
   Status watch(const StepInput& input, const PassShape& shape);
-  bool begun(const PassShape& shape, const InputLayout& layout) const;
+  bool begun(const PassShape& shape, const InputLayout& layout);
   Status launch(const PassShape& shape, const PassLauncher::AfterLogits& after_logits);
   void make_graph(const PassShape& shape);
   void make_common_graphs();

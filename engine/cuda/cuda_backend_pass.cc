@@ -125,9 +125,9 @@ Status CudaBackend::run_pass(std::span<const StepInput> batch, std::span<Sampled
   return take_results(samples, results(shape.host), outputs);
 }
 
-/// Whether the pass that was begun reads the inputs written for `shape`, whose first token is the
-/// one that it took.
-bool CudaBackend::begun(const PassShape& shape, const InputLayout& layout) const {
+/// Whether the pass that was begun reads the inputs written for `shape`, whose first token, if it
+/// is the one that pass took, is called so there as well.
+bool CudaBackend::begun(const PassShape& shape, const InputLayout& layout) {
   PassShape same = *ahead_;
   same.host = shape.host;
   auto* token = reinterpret_cast<int32_t*>(inputs(shape.host) + layout.tokens);
