@@ -156,7 +156,7 @@ class FakeBackend final : public Backend {
     REQUIRE(from != to);
     for (int i = 0; i < geometry_.page_tokens; ++i) {
       // What is not asked for is garbage.
-      at(to, i) = i < n_tokens ? at(from, i) : -7;
+      at(to, i) = i < n_tokens ? at(from, i) : kGarbageToken;
     }
     ++copies;
   }
@@ -190,6 +190,8 @@ class FakeBackend final : public Backend {
   int came_true = 0;  // of these, followed by the pass that was expected
 
  private:
+  static constexpr TokenId kGarbageToken = -7;
+
   TokenId& at(int32_t page, int i) {
     return slots_[static_cast<size_t>(page * geometry_.page_tokens + i)];
   }
@@ -206,7 +208,8 @@ class FakeBackend final : public Backend {
     const int next = input.first + static_cast<int>(input.tokens.size());
     expected_ = {{next, sampled}};
     const auto page = static_cast<size_t>(next / geometry_.page_tokens);
-    if (page < input.pages.size()) at(input.pages[page], next % geometry_.page_tokens) = -7;
+    if (page < input.pages.size())
+      at(input.pages[page], next % geometry_.page_tokens) = kGarbageToken;
   }
   void check_foreseen(std::span<const StepInput> batch) {
     if (!expected_) return;
@@ -219,7 +222,7 @@ class FakeBackend final : public Backend {
 
   /// A state is the tokens it has seen.
   using State = std::vector<TokenId>;
-  inline static const State kGarbage = {-7};
+  inline static const State kGarbage = {kGarbageToken};
 
   void advance_state(const StepInput& input, const State& before) {
     if (states_.n_slots == 0) {

@@ -122,12 +122,7 @@ TEST_CASE("what is asked for instead of what was begun is not disturbed by it") 
   writer.read({&wrong, 1}, true);
   writer.go_back_to(50 + 4);
   const TokenId right = expected[4].token;
-  std::vector<Sampled> rest = {writer.read({&right, 1}, true)};
-  while (rest.size() < 15) {
-    const TokenId token = rest.back().token;
-    rest.push_back(writer.read({&token, 1}, true));
-  }
-  check_same({expected.begin() + 5, expected.end()}, rest);
+  check_same({expected.begin() + 5, expected.end()}, writer.write({&right, 1}, 15, true));
 
   // Another sequence, in the middle of it.
   Writer other(*backend, pages_from(16, 4));
@@ -153,12 +148,8 @@ TEST_CASE("what is asked for instead of what was begun is not disturbed by it") 
   backend->copy_page(29, 30, 50 + 7 - 32);
   Writer branch(*backend, {28, 30});
   branch.go_back_to(50 + 7);
-  std::vector<Sampled> tail = {expected[7]};
-  while (tail.size() < 6) {
-    const TokenId token = tail.back().token;
-    tail.push_back(branch.read({&token, 1}, true));
-  }
-  check_same({expected.begin() + 7, expected.begin() + 13}, tail);
+  const TokenId eighth = expected[7].token;
+  check_same({expected.begin() + 8, expected.begin() + 13}, branch.write({&eighth, 1}, 5, true));
   CHECK(backend->passes_ahead() > begun);
 }
 
