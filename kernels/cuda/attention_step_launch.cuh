@@ -64,9 +64,18 @@ bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
   return true;
 }
 
-/// Blocks of few warps where they leave room for the blocks of the products around and have few
-/// rounds; and where two of them fill the multiprocessors and still have several, for they wait for
-/// each other less than the warps of one. Else blocks of more. False if neither can run here.
+/// Of the keys and values that rows see.
+template <class C>
+int64_t bytes_of(const KernelArgs& args) {
+  const AttentionParams& p = args.params;
+  const int element = C::kCoded ? 1 : 2;
+  return int64_t{2 * element * C::kDim} * keys_of(p) * p.kv.n_kv_heads * p.n_sequences;
+}
+
+/// Blocks of few warps where they leave room for the blocks of the products around, have few rounds
+/// and read little; and where two of them fill the multiprocessors and still have several rounds,
+/// for they wait for each other less than the warps of one. Else blocks of more. False if neither
+/// can run here.
 template <class FewWarps, class MoreWarps>
 bool launch_warps(StepArgs& args, cudaStream_t stream) {
   constexpr bool kLeaveRoom = FewWarps::shared_bytes(1, FewWarps::kDim) <= 63 * 1024;
@@ -74,7 +83,11 @@ bool launch_warps(StepArgs& args, cudaStream_t stream) {
   const int few = kLeaveRoom ? resident_split<FewWarps>(args, 1) : 0;
   // What the products gain by fetching weights meanwhile is more than attention loses.
   constexpr int kRounds = 4;
-  if (keys <= kRounds * few * FewWarps::kKeys) return launch_config<FewWarps>(args, few, stream);
+  // More has to wait for what they fetch: better it comes first.
+  constexpr int64_t kFewBytes = 6 << 20;
+  if (keys <= kRounds * few * FewWarps::kKeys && bytes_of<FewWarps>(args.base) <= kFewBytes) {
+    return launch_config<FewWarps>(args, few, stream);
+  }
   const int twice = resident_split<FewWarps>(args, 2);
   const int more = resident_split<MoreWarps>(args, 1);
   if (twice > more && keys > 2 * more * MoreWarps::kKeys) {

@@ -131,6 +131,7 @@ class HalfRing : public StepUnits<C> {
     for (int i = 0; i < C::kKeySlots + 2; ++i) {
       copy(i / 2, C::kKeySlots == 1 ? i > 0 : i % 2 == 1, this->key_pages_);
     }
+    prefetch();
   }
 
   __device__ __forceinline__ void refill_keys(int j) {
@@ -166,12 +167,30 @@ class HalfRing : public StepUnits<C> {
   }
 
  private:
+  /// A unit's rows of the pages.
+  __device__ __forceinline__ const __half* granule(int j, bool values, int pages) const {
+    // Fewer than 2^31 rows, which would be 256 GB.
+    const int row = (this->part(j, pages) << this->page_shift_) + this->slot(j);
+    return (values ? this->kv_.v : this->kv_.k) + int64_t{row} * C::kDim;
+  }
+  /// What there are no slots for yet, as far as the L2 cache: asked for later, it would wait in
+  /// memory behind what the next products fetch.
+  __device__ __forceinline__ void prefetch() const {
+    constexpr int kUnitsAhead = 4;
+    constexpr int kBytes = kUnitKeys * C::kDim * 2;
+#pragma unroll 1
+    for (int j = C::kKeySlots; j < kUnitsAhead && this->has(j); ++j) {
+      const __half* from = granule(j, this->lane() == 1, this->key_pages_);
+      if (this->lane() > 1) continue;  // one for the keys, one for the values
+      asm volatile(
+          "cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)),
+          "n"(kBytes)
+          : "memory");
+    }
+  }
   __device__ __forceinline__ void copy(int j, bool values, int pages) {
     if (this->has(j)) {
-      // Fewer than 2^31 rows, which would be 256 GB.
-      const int row = (this->part(j, pages) << this->page_shift_) + this->slot(j);
-      const __half* from =
-          (values ? this->kv_.v : this->kv_.k) + int64_t{row} * C::kDim + this->lane() * 8;
+      const __half* from = granule(j, values, pages) + this->lane() * 8;
       const uint32_t to =
           shared_address(this->shared_) + (values ? this->values_at(j) : this->keys_at(j));
       const int n_old = this->first_new_ - this->key(j);
