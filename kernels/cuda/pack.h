@@ -54,9 +54,9 @@ constexpr int tile_bytes(DType type) {
     case DType::kQ8_0:
       return 4096 + 256;
     case DType::kQ4_K:
-      return 2048 + 256 + 64;
+      return 2048 + 256;
     case DType::kQ5_K:
-      return 2048 + 512 + 256 + 64;
+      return 2048 + 512 + 256;
     case DType::kQ6_K:
       return 2048 + 1024 + 256 + 32;
     default:

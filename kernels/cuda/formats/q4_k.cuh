@@ -1,9 +1,11 @@
-// Q4_K tiles: w = d * scale * q - dmin * min per 32 columns.
+// Q4_K tiles: w = d * scale * q - dmin * min per 32 columns. As many bytes as in the file: 18 lines
+// of the L2 cache.
 //
 //   0     nibbles of q
-//   2048  the file's 6-bit scales and minima as bytes, [g][pair] { scales of (g, even), (g, odd),
-//         (g + 8, even), (g + 8, odd); minima of the same }
-//   2304  halves [g] { d, dmin of row g; d, dmin of row g + 8 }
+//   2048  lower four bits of the 6-bit scales and minima: words [g][pair], whose bytes are of (row
+//         g, even block), (g, odd), (g + 8, even), (g + 8, odd); the scale's below the minimum's
+//   2176  [g] { their upper two bits: a word of the scales and one of the minima, with the same
+//         bytes, pair p's bits 2 p and 2 p + 1; halves d, dmin of row g; d, dmin of row g + 8 }
 //
 // The codes of odd blocks are used as 16 q (unsigned bytes).
 #pragma once
@@ -12,21 +14,29 @@
 
 namespace fimd::cuda {
 
-/// The factors at `codes` (256 bytes) and `deltas` (64 bytes) as above, d times `even` and `odd`.
-__device__ __forceinline__ Factors k_factors(const uint8_t* codes, const uint8_t* deltas, int g,
-                                             int pair, float even, float odd) {
-  const uint2 c = load8(codes + 32 * g + 8 * pair);
-  const uint2 d = load8(deltas + 8 * g);
+/// The factors at `at` (256 bytes, as above from 2048 on), d times `even` and `odd`.
+__device__ __forceinline__ Factors k_factors(const uint8_t* at, int g, int pair, float even,
+                                             float odd) {
+  const uint32_t low = load4(at + 16 * g + 4 * pair);
+  const uint4 rows = load16(at + 128 + 16 * g);
+  // The pair's upper bits to bits 4 and 5 of their bytes.
+  const auto six_bits = [&](uint32_t lower, uint32_t upper) {
+    constexpr uint32_t kLower = 0x0F0F0F0FU;
+    const uint32_t moved = __funnelshift_r(upper, upper, static_cast<uint32_t>(2 * pair - 4));
+    return ((lower & kLower) | (moved & ~kLower)) & 0x3F3F3F3FU;
+  };
+  const uint32_t scales = six_bits(low, rows.x);
+  const uint32_t minima = six_bits(low >> 4, rows.y);
   Factors f;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const uint32_t delta = h == 0 ? d.x : d.y;
+    const uint32_t delta = h == 0 ? rows.z : rows.w;
     const float step = low_half(delta);
     const float min_step = high_half(delta);
-    f.scale_even[h] = __fmul_rn(step * even, byte_u(c.x, 2 * h));
-    f.scale_odd[h] = __fmul_rn(step * odd, byte_u(c.x, 2 * h + 1));
-    f.min_even[h] = __fmul_rn(min_step, byte_u(c.y, 2 * h));
-    f.min_odd[h] = __fmul_rn(min_step, byte_u(c.y, 2 * h + 1));
+    f.scale_even[h] = __fmul_rn(step * even, byte_u(scales, 2 * h));
+    f.scale_odd[h] = __fmul_rn(step * odd, byte_u(scales, 2 * h + 1));
+    f.min_even[h] = __fmul_rn(min_step, byte_u(minima, 2 * h));
+    f.min_odd[h] = __fmul_rn(min_step, byte_u(minima, 2 * h + 1));
   }
   return f;
 }
@@ -38,17 +48,28 @@ __device__ inline uint32_t k_scale_min(const uint8_t* b, int s, int part) {
   return low | (b[4 * part + s - 4] >> 6) << 4;
 }
 
-/// Packing: word `index` (0..63) of the scales and minima, or 64..79 of d and dmin.
+/// Packing: word `index` (0..63) of the factors.
 __device__ inline uint32_t k_factor_word(const RawTile& raw, int index) {
-  if (index >= 64) {
-    const int r = ((index - 64) >> 1) + 8 * (index & 1);
+  const bool lower = index < 32;
+  const int g = index % 32 >> 2, place = index & 3;  // the pair, or the word of the row's four
+  if (!lower && place >= 2) {
+    const int r = g + 8 * (place - 2);
     return r < raw.rows ? raw_half(raw.row(r)) | raw_half(raw.row(r) + 2) << 16 : 0;
   }
-  const int g = index >> 3, pair = (index >> 1) & 3, part = index & 1;
   uint32_t word = 0;
   for (int i = 0; i < 4; ++i) {
     const int r = g + 8 * (i >> 1);
-    if (r < raw.rows) word |= k_scale_min(raw.row(r) + 4, 2 * pair + (i & 1), part) << (8 * i);
+    if (r >= raw.rows) continue;
+    const auto of = [&](int pair, int part) {
+      return k_scale_min(raw.row(r) + 4, 2 * pair + (i & 1), part);
+    };
+    uint32_t byte = 0;
+    if (lower) {
+      byte = (of(place, 0) & 15U) | (of(place, 1) & 15U) << 4;
+    } else {
+      for (int pair = 0; pair < 4; ++pair) byte |= of(pair, place) >> 4 << (2 * pair);
+    }
+    word |= byte << (8 * i);
   }
   return word;
 }
@@ -88,7 +109,7 @@ struct Q4_K {
     return static_cast<int>((fragment >> (8 * j)) & 0xFFU);
   }
   static __device__ __forceinline__ Factors factors(const uint8_t* tile, int, int g, int pair) {
-    return k_factors(tile + 2048, tile + 2304, g, pair, 1.0F, 0.0625F);
+    return k_factors(tile + 2048, g, pair, 1.0F, 0.0625F);
   }
 
   static __device__ uint32_t word(const RawTile& raw, int index) {

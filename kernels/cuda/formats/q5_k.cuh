@@ -3,8 +3,7 @@
 //   0     nibbles of the upper four bits of q
 //   2048  lowest bits: word 4 lane + p belongs to pair p; bit 2 i + odd of its byte j is the lowest
 //         bit of code j of a_i of block 2 p + odd
-//   2560  scales and minima, and
-//   2816  d and dmin, both as in Q4_K
+//   2560  scales, minima, d and dmin as in Q4_K
 //
 // Codes are used as 8 q (unsigned bytes).
 #pragma once
@@ -51,7 +50,7 @@ struct Q5_K {
     return static_cast<int>((fragment >> (8 * j)) & 0xFFU);
   }
   static __device__ __forceinline__ Factors factors(const uint8_t* tile, int, int g, int pair) {
-    return k_factors(tile + 2560, tile + 2816, g, pair, 0.125F, 0.125F);
+    return k_factors(tile + 2560, g, pair, 0.125F, 0.125F);
   }
 
   static __device__ uint32_t word(const RawTile& raw, int index) {
