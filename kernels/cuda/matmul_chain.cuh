@@ -11,10 +11,9 @@
 //
 // A warp's items go through its own ring of slots in shared memory, which the bulk copy engine
 // fills: a slot anew as soon as it is read. A slot has two items that are neighbours in memory if
-// both fit: a tile of Q4_K is 18.5 lines of the L2 cache, and copies that end in the middle of a
-// line are slow. The warp's stream runs on across the steps of a chain, and with dependent launch
-// it begins before the kernel in front has ended. So memory delivers the weights of what comes next
-// while blocks wait for each other and activations are spread.
+// both fit: half as many copies to wait for. The warp's stream runs on across the steps of a chain,
+// and with dependent launch it begins before the kernel in front has ended. So memory delivers the
+// weights of what comes next while blocks wait for each other and activations are spread.
 //
 // A warp adds the products of its k tiles in registers. A row tile that began in another warp's
 // range is the first of its own: it leaves the sums in shared memory, and the warp that has the

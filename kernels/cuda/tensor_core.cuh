@@ -3,13 +3,9 @@
 
 #include <cuda_fp16.h>
 
-#include <cstdint>
+#include "kernels/cuda/shared_address.cuh"
 
 namespace fimd::cuda {
-
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
 
 /// Four 8 x 8 matrices of halves: lane l gives the address of row l % 8 of matrix l / 8, and gets
 /// elements 2 (l % 4) and the next of row l / 4 of each; transposed, of column l / 4.

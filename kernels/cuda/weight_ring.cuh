@@ -6,15 +6,11 @@
 // begin(), copies, end(), and for the n-th read there is an n-th fill.
 #pragma once
 
-#include <cstdint>
+#include "kernels/cuda/shared_address.cuh"
 
 namespace fimd::cuda {
 
 inline constexpr int kMaxStages = 8;
-
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
 
 __device__ __forceinline__ void barrier_init(uint64_t* barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
