@@ -15,6 +15,14 @@ inline int keys_of(const AttentionParams& p) {
   return p.window > 0 ? std::min(keys, p.window + p.max_rows + kUnitKeys) : keys;
 }
 
+/// Of the keys and values that rows see.
+template <class C>
+int64_t bytes_of(const KernelArgs& args) {
+  const AttentionParams& p = args.params;
+  const int element = C::kCoded ? 1 : 2;
+  return int64_t{2 * element * C::kDim} * keys_of(p) * p.kv.n_kv_heads * p.n_sequences;
+}
+
 template <class C>
 int units_of(const KernelArgs& args) {
   const AttentionParams& p = args.params;
@@ -52,6 +60,9 @@ template <class C>
 bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
   const AttentionParams& p = args.base.params;
   args.turns_at = C::turns_at(p.max_rows, args.rope.rotary_dim);
+  // More would drive itself out of the cache again.
+  constexpr int64_t kMostAheadBytes = 16 << 20;
+  args.units_ahead = bytes_of<C>(args.base) <= kMostAheadBytes ? 4 : 0;
   args.base.tile_rows = C::kRows;
   args.base.m_tiles = units_of<C>(args.base) / (p.n_sequences * p.kv.n_kv_heads);
   args.base.n_splits = splits;
@@ -62,14 +73,6 @@ bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
   launch_clusters(step_kernel<C>, static_cast<unsigned>(splits), grid, C::kThreads,
                   static_cast<size_t>(shared_bytes), stream, args);
   return true;
-}
-
-/// Of the keys and values that rows see.
-template <class C>
-int64_t bytes_of(const KernelArgs& args) {
-  const AttentionParams& p = args.params;
-  const int element = C::kCoded ? 1 : 2;
-  return int64_t{2 * element * C::kDim} * keys_of(p) * p.kv.n_kv_heads * p.n_sequences;
 }
 
 /// Blocks of few warps where they leave room for the blocks of the products around, have few rounds

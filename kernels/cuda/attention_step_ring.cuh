@@ -131,7 +131,7 @@ class HalfRing : public StepUnits<C> {
     for (int i = 0; i < C::kKeySlots + 2; ++i) {
       copy(i / 2, C::kKeySlots == 1 ? i > 0 : i % 2 == 1, this->key_pages_);
     }
-    prefetch();
+    prefetch(args.units_ahead);
   }
 
   __device__ __forceinline__ void refill_keys(int j) {
@@ -175,11 +175,10 @@ class HalfRing : public StepUnits<C> {
   }
   /// What there are no slots for yet, as far as the L2 cache: asked for later, it would wait in
   /// memory behind what the next products fetch.
-  __device__ __forceinline__ void prefetch() const {
-    constexpr int kUnitsAhead = 4;
+  __device__ __forceinline__ void prefetch(int end) const {
     constexpr int kBytes = kUnitKeys * C::kDim * 2;
 #pragma unroll 1
-    for (int j = C::kKeySlots; j < kUnitsAhead && this->has(j); ++j) {
+    for (int j = C::kKeySlots; j < end && this->has(j); ++j) {
       const __half* from = granule(j, this->lane() == 1, this->key_pages_);
       if (this->lane() > 1) continue;  // one for the keys, one for the values
       asm volatile(

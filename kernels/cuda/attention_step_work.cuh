@@ -14,6 +14,7 @@ struct StepArgs {
   RopeParams rope;
   float q_scale = 1;
   int turns_at = 0;       // in shared memory
+  int units_ahead = 0;    // a warp's, that the L2 cache is asked for at once: at most 32
   int split_shift = 0;    // log2 of the blocks that share the keys of a tile
   int inverse_group = 0;  // 65536 / group, rounded up
   /// The token of a pair, counted in the sequence, without a division: pairs are at most
