@@ -11,7 +11,7 @@ work=$(realpath -m "$1")
 shift
 mkdir -p "$work/raw" "$work/held" "$work/dl"
 
-g++ -O3 -march=native -std=c++20 -o "$work/clean_corpus" "$here/clean_corpus.cc" -pthread
+g++ -O3 -march=native -std=c++20 -o "$work/clean_corpus" "$here"/clean/*.cc -pthread
 APT_CONFIG=${APT_CONFIG:-$("$here/apt_config.sh" "$work/dl")}
 export APT_CONFIG
 "$here/download.sh" "$work/dl"
