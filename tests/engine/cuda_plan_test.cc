@@ -192,7 +192,7 @@ TEST_CASE("pages of 8-bit codes: as doctor says, and more of them in the same me
 
   // Who has no room for halves is told of codes.
   options = {};
-  const auto refused = plan_memory(spec, options, 17 * kGiB, true, "a GPU");
+  const auto refused = plan_memory(spec, options, 33 * kGiB / 2, true, "a GPU");
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().message.find("engine.kv_type") != std::string::npos);
 }
