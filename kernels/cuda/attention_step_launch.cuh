@@ -16,11 +16,9 @@ inline int keys_of(const AttentionParams& p) {
 }
 
 /// Of the keys and values that rows see.
-template <class C>
-int64_t bytes_of(const KernelArgs& args) {
-  const AttentionParams& p = args.params;
-  const int element = C::kCoded ? 1 : 2;
-  return int64_t{2 * element * C::kDim} * keys_of(p) * p.kv.n_kv_heads * p.n_sequences;
+inline int64_t bytes_of(const AttentionParams& p) {
+  const int64_t of_token = 2 * p.kv.page_bytes() / p.kv.page_tokens;
+  return of_token * keys_of(p) * p.n_sequences;
 }
 
 template <class C>
@@ -60,9 +58,9 @@ template <class C>
 bool launch_config(StepArgs& args, int splits, cudaStream_t stream) {
   const AttentionParams& p = args.base.params;
   args.turns_at = C::turns_at(p.max_rows, args.rope.rotary_dim);
-  // More would drive itself out of the cache again.
-  constexpr int64_t kMostAheadBytes = 16 << 20;
-  args.units_ahead = bytes_of<C>(args.base) <= kMostAheadBytes ? 4 : 0;
+  constexpr int kUnitsAhead = 4;
+  constexpr int64_t kMostAheadBytes = 16 << 20;  // more would drive itself out of the cache again
+  args.units_ahead = bytes_of(p) <= kMostAheadBytes ? kUnitsAhead : 0;
   args.base.tile_rows = C::kRows;
   args.base.m_tiles = units_of<C>(args.base) / (p.n_sequences * p.kv.n_kv_heads);
   args.base.n_splits = splits;
@@ -88,7 +86,7 @@ bool launch_warps(StepArgs& args, cudaStream_t stream) {
   constexpr int kRounds = 4;
   // More has to wait for what they fetch: better it comes first.
   constexpr int64_t kFewBytes = 6 << 20;
-  if (keys <= kRounds * few * FewWarps::kKeys && bytes_of<FewWarps>(args.base) <= kFewBytes) {
+  if (keys <= kRounds * few * FewWarps::kKeys && bytes_of(args.base.params) <= kFewBytes) {
     return launch_config<FewWarps>(args, few, stream);
   }
   const int twice = resident_split<FewWarps>(args, 2);

@@ -17,7 +17,7 @@ std::string normalised(std::string_view raw);
 std::string quality_problem(const std::string& text, const std::string& language);
 /// Removes a leading comment that holds a licence; one in sixteen stays.
 void strip_licence_header(std::string& text, const std::string& language);
-/// Neutral placeholders for e-mail addresses.
+/// Replaces e-mail addresses by user@example.com.
 void scrub_emails(std::string& text);
 /// True when the text carries something that looks like a real credential; short well-known token
 /// forms are overwritten in place.
