@@ -340,7 +340,8 @@ void lay_out_scratch(const DeviceModel& model, const ScratchLimits& limits, Bump
     scratch->cublas_workspace = bump->take<std::byte>(Cublas::kWorkspaceBytes);
   }
   scratch->attention_workspace = bump->take<std::byte>(attention_bytes);
-  scratch->chain_workspace = bump->take<std::byte>(cuda::kChainWorkspaceBytes);
+  scratch->chain_workspace.bytes = cuda::chain_workspace_bytes(model.hidden, ff);
+  scratch->chain_workspace.data = bump->take<std::byte>(scratch->chain_workspace.bytes);
   scratch->sample_workspace =
       bump->take<std::byte>(cuda::sample_workspace_bytes(limits.small_rows));
   scratch->mask = bump->take<uint32_t>((vocab + 31) / 32);

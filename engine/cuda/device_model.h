@@ -155,7 +155,7 @@ struct Scratch {
   int64_t wide_elements = 0;
   void* cublas_workspace = nullptr;
   void* attention_workspace = nullptr;
-  void* chain_workspace = nullptr;
+  cuda::ChainWorkspace chain_workspace;
   void* sample_workspace = nullptr;
   uint32_t* mask = nullptr;     // (ceil(vocab / 32))
   std::byte* inputs = nullptr;  // (input_bytes)

@@ -122,7 +122,7 @@ void launch_step(const MatmulStep& step, int n_rows, cudaStream_t stream) {
   for (const bool bf16 : {false, true}) {
     const MatmulStep part = part_of(step, bf16);
     if (part.tasks[0].w.data == nullptr) continue;
-    if (few && launch_chain({&part, 1}, n_rows, bf16, nullptr, stream)) continue;
+    if (few && launch_chain({&part, 1}, n_rows, bf16, {}, stream)) continue;
     launch_tasks(part, n_rows, bf16, stream);
   }
 }
@@ -174,7 +174,14 @@ void launch_alone(MatmulStep step, int n_rows, cudaStream_t stream) {
 
 }  // namespace
 
-void matmul_chain(std::span<const MatmulStep> steps, int n_rows, void* workspace,
+size_t chain_workspace_bytes(int64_t cols, int64_t ff) {
+  const auto padded = [](int64_t bytes) { return divide_up(bytes, 16) * 16; };
+  const auto of_ff = static_cast<int64_t>(std::max(q8_bytes(1, ff), bf16_bytes(1, ff)));
+  // Of two steps; two sets of words.
+  return static_cast<size_t>(kWordsAt + 2 * (2 * padded(4 * cols) + padded(of_ff)));
+}
+
+void matmul_chain(std::span<const MatmulStep> steps, int n_rows, const ChainWorkspace& workspace,
                   cudaStream_t stream) {
   if (n_rows > kMaxChainRows || !chains_here()) {
     for (const MatmulStep& step : steps) launch_alone(step, n_rows, stream);

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/matmul_chain.h"
+#include "kernels/cuda/matmul_chain_words.h"
 
 namespace fimd::cuda {
 namespace {
@@ -20,7 +21,8 @@ int set_step(const MatmulStep& from, int n_rows, bool bf16, ChainStep& step) {
     step.x = static_cast<const uint8_t*>(bf16 ? from.x.bf16 : from.x.q8);
   }
   step.swiglu = from.swiglu;
-  step.out = {from.out, row_groups(n_rows)};
+  step.out = from.out;
+  step.words_in = step.words_out = step.words_old = kNotHanded;
   return totals.slot_bytes;
 }
 
@@ -149,8 +151,8 @@ bool chains_here() {
   return made_for_hopper(reinterpret_cast<const void*>(chain_kernel<Bf16Chain, 1>));
 }
 
-bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void* workspace,
-                  cudaStream_t stream) {
+bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16,
+                  const ChainWorkspace& workspace, cudaStream_t stream) {
   ChainParams p = {};
   int weight_bytes = 0;
   for (const MatmulStep& step : steps) {
@@ -159,8 +161,9 @@ bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void
   const int rows = row_groups(n_rows).rows;
   p.n_rows = n_rows;
   p.x_tile_bytes = bf16 ? bf16_group_bytes(rows) : q8_group_bytes(rows);
-  p.arrivals = static_cast<unsigned*>(workspace);
-  p.factors = workspace != nullptr ? static_cast<float*>(workspace) + kFactorsAt : nullptr;
+  p.arrivals = static_cast<unsigned*>(workspace.data);
+  p.factors = p.arrivals != nullptr ? static_cast<float*>(workspace.data) + kFactorsAt : nullptr;
+  if (kHands<1> && n_rows == 1 && !deal_words(steps, workspace, p)) return false;
   if (bf16) return launch_kind<Bf16Chain>(p, weight_bytes, stream);
   return all_common(steps) ? launch_kind<TiledChain<CommonFormats>>(p, weight_bytes, stream)
                            : launch_kind<TiledChain<AllFormats>>(p, weight_bytes, stream);

@@ -106,7 +106,8 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   }
   pdl_wait();
 
-  GridBarrier grid(p.arrivals);
+  GridBarrier grid(kHands<T> ? nullptr : p.arrivals);
+  [[maybe_unused]] HandedSet set(kHands<T> ? p.words : HandedWords{});
   auto* left = reinterpret_cast<float4*>(shared + kChainHeaderBytes);  // (warps, lanes)
   auto* totals = reinterpret_cast<float*>(shared + kUnitsAt);
   ItemCursor reading;
@@ -135,11 +136,24 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     reading.enter_next(p, header, warp);
     find_task(step);
     StepInput<Weights, T> input(step, warp, shared + p.x_offset);
-    if (s > 0) grid.wait();
-    input.begin(p, header, grid);
+    if constexpr (kHands<T>) {
+      input.begin_handed(p, header, s, set);
+      // Whose turn it is, the first step need not know to begin.
+      if (s == 0) set.look();
+      if (s == 1) set.pass_on();
+    } else {
+      if (s > 0) grid.wait();
+      input.begin(p, header, grid);
+    }
+    const auto swiglu_out = [&] {
+      const bool handed = kHands<T> && step.words_out != kNotHanded;
+      void* words = handed ? set.at(kHandedUnit * step.words_out) : nullptr;
+      return RowWriterTo<kHands<T>>{
+          Weights::of(step.out, words), {T, 1}, handed ? Weights::kFlip : 0};
+    };
     if (step.swiglu && blockIdx.x == 0) {
       // Columns of the last k tile that no row tile has.
-      const RowWriter out = {Weights::of(step.out.out), {T, 1}};
+      const auto out = swiglu_out();
 #pragma unroll 1
       for (int row = warp; row < p.n_rows; row += kChainWarps) out.pad(row);
     }
@@ -161,13 +175,21 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     }
     const uint8_t* resident = shared + p.x_offset;
     // Makes results of a row tile's sums, those of its k tiles up to `end`.
-    const auto finish = [&](int end, RowSums<1>& sums, const RowBias<T>& bias) {
+    const auto words_at = [&](int16_t at) {
+      return at != kNotHanded ? set.at(kHandedUnit * at) : nullptr;
+    };
+    const auto finish = [&](int end, RowSums<1>& sums, const RowAddends<T>& addends) {
       // The row tile's other parts are in the ranges of the warps behind this one.
       if (end < k_tiles) add_left(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
       scale_sums<T>(sums, input.factor(p, header), lane);
       if (!step.swiglu) {
-        write_row_tile<T>(*task, place_in_task(step, *task, reading.row_tile), p.n_rows, sums, bias,
-                          lane);
+        const int place = place_in_task(step, *task, reading.row_tile);
+        if constexpr (kHands<T>) {
+          hand_row_tile(*task, place, sums, addends, words_at(step.words_old),
+                        words_at(step.words_out), lane);
+        } else {
+          write_row_tile<T>(*task, place, p.n_rows, sums, addends, lane);
+        }
         return;
       }
       const int unit = reading.j >> 2;
@@ -179,8 +201,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       const unsigned before = lane == 0 ? count(header.done + unit) : 0;
       __syncwarp();
       if (__shfl_sync(~0U, before, 0) == 3) {
-        write_swiglu<T>({Weights::of(step.out.out), {T, 1}}, reading.row_tile >> 2, p.n_rows, to,
-                        lane);
+        write_swiglu<T>(swiglu_out(), reading.row_tile >> 2, p.n_rows, to, lane);
         if (lane == 0) header.done[unit] = 0;
       }
     };
@@ -188,9 +209,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     while (reading.run > 0) {
       const int begin = reading.k;
       const int end = begin + reading.run;
-      RowBias<T> bias;
-      if (begin == 0 && task->bias != nullptr) {
-        bias = RowBias<T>(*task, place_in_task(step, *task, reading.row_tile), lane);
+      RowAddends<T> addends;
+      if (begin == 0) {
+        addends = RowAddends<T>(*task, place_in_task(step, *task, reading.row_tile), lane,
+                                words_at(step.words_old));
       }
       typename Weights::template Sums<T> of_items;
       const int most = Weights::together(p, task->tile_bytes);
@@ -221,7 +243,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         __syncwarp();
         if (lane == 0) set_count(header.left + warp, s + 1);
       } else {
-        finish(end, sums, bias);
+        finish(end, sums, addends);
       }
       if (reading.left == 0) break;
       reading.next_row_tile(header);
@@ -232,7 +254,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     if (kStreams<T> && header.steps[s + 1].streamed) {
       asm volatile("fence.proxy.async;" ::: "memory");
     }
-    grid.arrive();
+    if constexpr (!kHands<T>) grid.arrive();
   }
 }
 

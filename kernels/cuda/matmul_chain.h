@@ -13,14 +13,17 @@ bool of_one_kind(const MatmulStep& step, bool bf16);
 
 /// The most rows that launch_chain() takes.
 inline constexpr int kMaxChainRows = 8;
-/// Where the workspace has factors of rows, in floats.
+// The workspace: two counters, then factors of rows, in floats; then words that blocks hand each
+// other.
+inline constexpr int kTurnsAt = 1;
 inline constexpr int kFactorsAt = 16;
+inline constexpr int64_t kWordsAt = 128;  // in bytes
 /// Whether this device has the kernel: sm_90 and newer.
 bool chains_here();
 /// All steps, each of one kind, `bf16` or not, in one launch; false if shared memory is too small
-/// for them. workspace may be null for one step whose input is quantised, or floats of up to
-/// kMaxFloatRows rows.
-bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16, void* workspace,
-                  cudaStream_t stream);
+/// or the workspace for them. There may be no workspace for one step whose input is quantised, or
+/// floats of up to kMaxFloatRows rows.
+bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16,
+                  const ChainWorkspace& workspace, cudaStream_t stream);
 
 }  // namespace fimd::cuda

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/grid_barrier.cuh"
+#include "kernels/cuda/handed_words.cuh"
 #include "kernels/cuda/matmul_chain_items.cuh"
 
 namespace fimd::cuda {
@@ -21,6 +22,22 @@ class StepInput {
     if (kEveryBlock && step.floats.x != nullptr) load_weights(0);
   }
 
+  /// By all threads, for one row: when other blocks have handed x on, if they are to.
+  __device__ __forceinline__ void begin_handed(const ChainParams& p, ChainHeader& header, int s,
+                                               const HandedSet& set) {
+    static_assert(kHands<T> && kEveryBlock);
+    // Nobody reads what is there when this block has nothing to do.
+    if (s > 0 && header.shares[s].begins[kChainWarps] == 0) return;
+    const uint8_t* words =
+        step_.words_in != kNotHanded ? set.at(kHandedUnit * step_.words_in) : nullptr;
+    if (step_.floats.x != nullptr) {
+      write_row(0, words, x_, header.squares[0]);
+    } else {
+      copy(words, step_.k_tiles * p.x_tile_bytes);
+    }
+    __syncthreads();
+  }
+
   /// Behind the barrier that ends the step in front.
   __device__ __forceinline__ void begin(const ChainParams& p, ChainHeader& header,
                                         GridBarrier& grid) {
@@ -28,7 +45,7 @@ class StepInput {
     if (kEveryBlock && step_.floats.x != nullptr) {
 #pragma unroll 1
       for (int row = 0; row < T && row < p.n_rows; ++row) {
-        write_row(row, x_, header.squares[row]);
+        write_row(row, nullptr, x_, header.squares[row]);
       }
       __syncthreads();
       return;
@@ -37,7 +54,7 @@ class StepInput {
       for (int row = static_cast<int>(blockIdx.x); row < p.n_rows;
            row += static_cast<int>(gridDim.x)) {
         load_weights(0);
-        write_row(row, const_cast<uint8_t*>(step_.x), header.squares[0]);
+        write_row(row, nullptr, const_cast<uint8_t*>(step_.x), header.squares[0]);
         __syncthreads();
         if (normed) {
           const float of_row = norm_factor(header.squares[0]);
@@ -50,7 +67,7 @@ class StepInput {
       grid.wait();
       if (normed && lane() < p.n_rows) factor_ = __ldcg(p.factors + lane());
     }
-    if (!kStreams<T> || !step_.streamed) copy(step_.x, step_.k_tiles * p.x_tile_bytes);
+    if (!kStreams<T> || !step_.streamed) copy(nullptr, step_.k_tiles * p.x_tile_bytes);
     __syncthreads();
   }
 
@@ -93,21 +110,30 @@ class StepInput {
     }
   }
 
-  /// A row of floats to `to`; to `squares` a sum from each warp.
-  __device__ __forceinline__ void write_row(int row, uint8_t* to, float* squares) {
+  /// A row of floats, handed as `words` unless these are null, to `to`; to `squares` a sum from each
+  /// warp.
+  __device__ __forceinline__ void write_row(int row, const uint8_t* words, uint8_t* to,
+                                            float* squares) {
     RowWriter writer = {{.cols = step_.cols}, {T, 1}};
     Weights::place(writer.out, to);
-    const float* from = step_.floats.x + int64_t{row} * step_.cols;
+    const uint32_t flip = kHands<T> && words != nullptr ? kFlipFloats : 0;
+    const auto* from = flip != 0 ? reinterpret_cast<const float*>(words)
+                                 : step_.floats.x + int64_t{row} * step_.cols;
     const int end = writer.padded_cols() / 32;
     float sum = 0;
 #pragma unroll 1
     for (int first = 0; first < end;) {
+      uint4 bits[2 * kAtOnce];
+      await_words(bits, flip, [&](int i) {
+        const int col = column(first, i);
+        return col < step_.cols ? from + col : nullptr;
+      });
+      if (kHands<T> && first == 0) __syncthreads();  // nobody reads what the step in front did
       float4 v[2 * kAtOnce];
 #pragma unroll
       for (int i = 0; i < 2 * kAtOnce; ++i) {
-        const int col = column(first, i);
-        v[i] = col < step_.cols ? __ldcg(reinterpret_cast<const float4*>(from + col))
-                                : make_float4(0, 0, 0, 0);
+        v[i] = make_float4(__uint_as_float(bits[i].x), __uint_as_float(bits[i].y),
+                           __uint_as_float(bits[i].z), __uint_as_float(bits[i].w));
       }
 #pragma unroll
       for (int i = 0; i < 2 * kAtOnce; i += 2) {
@@ -141,22 +167,20 @@ class StepInput {
     return rsqrtf(quotient(sum, cols, reciprocal(cols)) + step_.floats.eps);
   }
 
-  /// What other blocks have just written.
-  __device__ __forceinline__ void copy(const uint8_t* x, int bytes) const {
-    const auto* from = reinterpret_cast<const uint4*>(x);
+  /// What other blocks have just written, or hand on as `words`.
+  __device__ __forceinline__ void copy(const uint8_t* words, int bytes) const {
+    const uint32_t flip = kHands<T> && words != nullptr ? Weights::kFlip : 0;
+    const auto* from = reinterpret_cast<const uint4*>(flip != 0 ? words : step_.x);
     auto* to = reinterpret_cast<uint4*>(x_);
 #pragma unroll 1
-    for (int first = thread(); first < bytes / 16; first += kCopies * kChainThreads) {
+    for (int first = 0; first < bytes / 16; first += kCopies * kChainThreads) {
+      const auto place = [&](int i) { return first + thread() + i * kChainThreads; };
       uint4 v[kCopies];
+      await_words(v, flip, [&](int i) { return place(i) < bytes / 16 ? from + place(i) : nullptr; });
+      if (kHands<T> && first == 0) __syncthreads();  // nobody reads what the step in front did
 #pragma unroll
       for (int i = 0; i < kCopies; ++i) {
-        const int at = first + i * kChainThreads;
-        if (at < bytes / 16) v[i] = __ldcg(from + at);
-      }
-#pragma unroll
-      for (int i = 0; i < kCopies; ++i) {
-        const int at = first + i * kChainThreads;
-        if (at < bytes / 16) to[at] = v[i];
+        if (place(i) < bytes / 16) to[place(i)] = v[i];
       }
     }
   }

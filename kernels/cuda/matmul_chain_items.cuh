@@ -27,8 +27,15 @@ struct ChainStep {
                       // null
   bool streamed;      // x comes through the ring
   bool swiglu;        // tasks are gate and up; their results go to `out`
-  RowWriter out;
+  // One row: where in the set of handed words (in kHandedUnit bytes) x comes from, results go to,
+  // and what the task adds to is; or kNotHanded.
+  int16_t words_in;
+  int16_t words_out;
+  int16_t words_old;
+  Activations out;
 };
+inline constexpr int16_t kNotHanded = -1;
+inline constexpr int kHandedUnit = 16;
 
 struct ChainParams {
   ChainStep steps[kMaxMatmulSteps];
@@ -44,8 +51,12 @@ struct ChainParams {
   int x_offset;        // of resident activations
   unsigned* arrivals;  // of blocks at the barriers between steps
   float* factors;      // of rows that were normalised for all blocks
+  HandedWords words;   // instead of barriers
 };
 
+/// Whether blocks hand each other words instead of meeting at barriers.
+template <int T>
+inline constexpr bool kHands = T == 1;
 /// Whether activations may come through the ring: one or two rows of them are resident, or there is
 /// no chain.
 template <int T>
@@ -93,9 +104,10 @@ struct ChainHeader {
   ChainStep steps[kMaxMatmulSteps];  // as the launch gave them
 };
 // No more than it needs: a few bytes more, and a 7B's chain of BF16 has two slots a warp, not
-// three.
-static_assert(sizeof(ChainHeader) <= kChainHeaderBytes &&
-              sizeof(ChainHeader) > kChainHeaderBytes - 64);
+// three. But whole lines of 128 bytes, which the copy engine writes slots in: 7B 2.01 ms a token
+// with half a line more or less, 1.91 without.
+static_assert(sizeof(ChainHeader) <= kChainHeaderBytes && kChainHeaderBytes % 128 == 0 &&
+              sizeof(ChainHeader) > kChainHeaderBytes - 128);
 
 /// Writes the block's share of a step: each warp's own part, the first warp what all have alike.
 /// Once, as divisions are long.
@@ -191,13 +203,15 @@ __device__ __forceinline__ int place_in_task(const ChainStep& step, const TaskPa
 template <class Formats>
 struct TiledChain {
   static constexpr bool kOneCopy = true;
+  static constexpr uint32_t kFlip = kFlipCodes;
   template <int T>
   using Sums = PairSums<T>;
   const uint8_t* from = nullptr;
   int bytes = 0;  // of an item
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.q8 = at; }
-  static __device__ __forceinline__ Activations of(const Activations& x) {
-    return {.cols = x.cols, .q8 = x.q8};
+  /// Those of `x` that the weights need, or the same at `words`.
+  static __device__ __forceinline__ Activations of(const Activations& x, void* words = nullptr) {
+    return {.cols = x.cols, .q8 = words != nullptr ? words : x.q8};
   }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int) {
     const int row_tile = at.row_tile;
@@ -234,6 +248,7 @@ struct TiledChain {
 /// BF16 weights in rows: a lane copies a row's part.
 struct Bf16Chain {
   static constexpr bool kOneCopy = false;
+  static constexpr uint32_t kFlip = kFlipBf16;
   template <int T>
   struct Sums {
     RowSums<1> of = {};
@@ -246,8 +261,8 @@ struct Bf16Chain {
   int bytes = 0;                  // of an item
   int n_rows = 0;
   static __device__ __forceinline__ void place(Activations& x, void* at) { x.bf16 = at; }
-  static __device__ __forceinline__ Activations of(const Activations& x) {
-    return {.cols = x.cols, .bf16 = x.bf16};
+  static __device__ __forceinline__ Activations of(const Activations& x, void* words = nullptr) {
+    return {.cols = x.cols, .bf16 = words != nullptr ? words : x.bf16};
   }
   static __device__ __forceinline__ int row_bytes(const ChainStep& step, int k) {
     return 2 * min(kBf16TileCols, step.cols - kBf16TileCols * k);

@@ -99,39 +99,59 @@ __device__ __forceinline__ void add_left(const ChainHeader& header, const float4
   }
 }
 
-/// What a row tile's task adds to the sums of the rows that the lane has in for_each_sum().
+/// What a row tile's task adds to the sums of the rows that the lane has in for_each_sum(): asked
+/// for long before it is added.
 template <int T>
-class RowBias {
+class RowAddends {
  public:
-  /// Asks for it, long before it is added: it is read once a token, as weights are.
-  __device__ __forceinline__ RowBias(const TaskParams& task, int place, int lane) {
+  RowAddends() = default;
+  /// `old`: what results are added to, unless that is y. Of handed words, which may not be there.
+  __device__ __forceinline__ RowAddends(const TaskParams& task, int place, int lane,
+                                        const uint8_t* old) {
     const int first = T <= 2 ? (lane & 3) / T : T == 4 ? (lane & 3) / 2 : 0;
+    if (task.bias != nullptr) {
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const int row = kTileRows * place + (lane >> 2) + 8 * (first + i);
-      of_[i] = row < task.rows ? __ldg(task.bias + row) : 0.0F;
+      for (int i = 0; i < kRows; ++i) {
+        const int row = kTileRows * place + (lane >> 2) + 8 * (first + i);
+        bias_[i] = row < task.rows ? __ldg(task.bias + row) : 0.0F;
+      }
+    }
+    if constexpr (kHands<T>) {
+      const int row = kTileRows * place + (lane >> 2) + 8 * first;
+      if (!task.accumulate || first > 1 || row >= task.rows) return;
+      old_ = old != nullptr ? load_word(old + 4 * row)
+                            : __float_as_uint(__ldcg(task.y + row)) ^ kFlipFloats;
     }
   }
-  RowBias() = default;
-  __device__ __forceinline__ float at(int of_tile) const {
-    return kRows == 1 || of_tile < 8 ? of_[0] : of_[kRows - 1];
+  __device__ __forceinline__ float bias(int of_tile) const {
+    return kRows == 1 || of_tile < 8 ? bias_[0] : bias_[kRows - 1];
+  }
+  /// When it is there, by all lanes: a loop that they leave together, so that the compiler knows them
+  /// to be together behind it.
+  __device__ __forceinline__ float old(const uint8_t* old, int row, bool wanted) const {
+    uint32_t word = old_;
+    while (__any_sync(~0U, wanted && word == 0)) {
+      if (wanted) word = load_word(old + 4 * row);
+    }
+    return __uint_as_float(word ^ kFlipFloats);
   }
 
  private:
   static constexpr int kRows = T == 8 ? 2 : 1;
-  float of_[kRows] = {};
+  float bias_[kRows] = {};
+  uint32_t old_ = 0;  // flipped
 };
 
 /// A row tile to y, by one warp.
 template <int T>
 __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,
-                                               const RowSums<1>& sums, const RowBias<T>& bias,
+                                               const RowSums<1>& sums, const RowAddends<T>& addends,
                                                int lane) {
   for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
     const int row = kTileRows * place + of_tile;
     if (token >= n_rows || row >= task.rows) return;
     float* y = task.y + token * task.y_stride + row;
-    if (task.bias != nullptr) sum = __fadd_rn(sum, bias.at(of_tile));
+    if (task.bias != nullptr) sum = __fadd_rn(sum, addends.bias(of_tile));
     if (task.accumulate) {
       // Nobody else adds to this element: the same as reading and writing it, without waiting.
       asm volatile("red.global.add.f32 [%0], %1;" ::"l"(y), "f"(sum) : "memory");
@@ -141,10 +161,29 @@ __device__ __forceinline__ void write_row_tile(const TaskParams& task, int place
   });
 }
 
+/// The same for one row, also handed to other blocks at `words` if that is not null. What results
+/// are added to is in y, or comes as words at `old`.
+__device__ __forceinline__ void hand_row_tile(const TaskParams& task, int place,
+                                              const RowSums<1>& sums, const RowAddends<1>& addends,
+                                              const uint8_t* old, uint8_t* words, int lane) {
+  const int row = kTileRows * place + (lane >> 2) + 8 * (lane & 3);  // as in for_each_sum()
+  float to_add = 0;
+  if (task.accumulate) {
+    to_add = addends.old(old, row, old != nullptr && (lane & 3) < 2 && row < task.rows);
+  }
+  for_each_sum<1>(sums, lane, [&](int, int, float sum) {
+    if (row >= task.rows) return;
+    if (task.bias != nullptr) sum = __fadd_rn(sum, addends.bias(0));
+    if (task.accumulate) sum = __fadd_rn(to_add, sum);
+    if (words != nullptr) hand_word(words + 4 * row, __float_as_uint(sum) ^ kFlipFloats);
+    if (task.stores) task.y[row] = sum;
+  });
+}
+
 /// The block of 32 columns of activations of a unit, two row tiles of gate and two of up, by one
 /// warp.
-template <int T>
-__device__ __forceinline__ void write_swiglu(const RowWriter& out, int unit, int n_rows,
+template <int T, class Writer>
+__device__ __forceinline__ void write_swiglu(const Writer& out, int unit, int n_rows,
                                              const float* totals, int lane) {
   // Four lanes have a token: eight of them are all there are.
   static_assert(T <= 8);

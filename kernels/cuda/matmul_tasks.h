@@ -22,6 +22,7 @@ struct TaskParams {
   int tile_bytes;      // 0 if weights are rows
   DType type;
   bool accumulate;
+  bool stores;  // y, or nobody reads it behind the launch
 };
 
 struct TaskTotals {
@@ -46,7 +47,8 @@ inline TaskTotals set_tasks(const MatmulStep& step, TaskParams (&tasks)[kMaxMatm
         .row_tile_bytes = static_cast<int>(packed_bytes(from.w.type, kTileRows, from.w.cols)),
         .tile_bytes = tile_bytes(from.w.type),
         .type = from.w.type,
-        .accumulate = from.accumulate};
+        .accumulate = from.accumulate,
+        .stores = true};
     totals.row_tiles = end;
     const bool bf16 = from.w.type == DType::kBF16;
     totals.slot_bytes =

@@ -104,12 +104,18 @@ struct MatmulStep {
   Activations out = {};
 };
 inline constexpr int kMaxMatmulSteps = 4;
-inline constexpr size_t kChainWorkspaceBytes = 128;
+/// What chains leave each other on the device: of one stream, zeroed once.
+struct ChainWorkspace {
+  void* data = nullptr;  // aligned to 16 bytes
+  size_t bytes = 0;      // at least 128
+};
+/// For chains of one launch whose steps write up to `cols` columns, and SwiGLU up to `ff`.
+size_t chain_workspace_bytes(int64_t cols, int64_t ff);
 /// All steps in order, each reading what the ones before wrote. Up to 8 rows on sm_90 and newer:
 /// one launch for as many steps as are of one kind (BF16 or quantised), at most kMaxMatmulSteps.
-/// workspace: kChainWorkspaceBytes, zeroed once, of one stream. A row's result is as independent of
-/// the others as that of matmul(), from which it differs by the rounding of sums.
-void matmul_chain(std::span<const MatmulStep> steps, int n_rows, void* workspace,
+/// Steps of a row for which the workspace is too small are a launch each. A row's result is as
+/// independent of the others as that of matmul(), from which it differs by the rounding of sums.
+void matmul_chain(std::span<const MatmulStep> steps, int n_rows, const ChainWorkspace& workspace,
                   cudaStream_t stream);
 
 // --- elementwise (norm.cu, elementwise.cu) -------------------------------------------------------

@@ -3,6 +3,7 @@
 
 #include <cuda_bf16.h>
 
+#include "kernels/cuda/handed_words.cuh"
 #include "kernels/cuda/pack.h"
 
 namespace fimd::cuda {
@@ -19,10 +20,13 @@ __device__ __forceinline__ float quotient(float a, float b, float inverse) {
   return __fmaf_rn(inverse, __fmaf_rn(-b, q, a), q);
 }
 
-/// Where a row of activations goes.
-struct RowWriter {
+/// Where a row of activations goes. With kHands they may be words handed to other blocks of the grid
+/// (handed_words.cuh), flipped.
+template <bool kHands>
+struct RowWriterTo {
   Activations out;
   RowGroups groups;
+  uint32_t flip = 0;
 
   /// Columns col .. col + 3 (col a multiple of 4) of `row`. All lanes of a warp call it together
   /// with runs of 8 lanes on one block of 32 columns; a lane whose col is at least out.cols writes
@@ -155,16 +159,30 @@ struct RowWriter {
   __device__ __forceinline__ void store_q8(int row, int col, int t, uint2 words,
                                            float2 factors) const {
     const Place to = q8_place(row, col);
-    *reinterpret_cast<uint2*>(to.codes + q8_position(4 * t)) = words;
-    if (t == 0) *to.factors = factors;
+    put(to.codes + q8_position(4 * t), words);
+    if (t == 0) {
+      uint2 bits = make_uint2(__float_as_uint(factors.x), __float_as_uint(factors.y));
+      if (kHands && bits.y == flip) bits.y = 0;
+      put(to.factors, bits);
+    }
+  }
+  __device__ __forceinline__ void put(void* at, uint2 words) const {
+    if constexpr (kHands) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+      hand_words(at, make_uint2(words.x ^ flip, words.y ^ flip));
+#endif
+    } else {
+      *static_cast<uint2*>(at) = words;
+    }
   }
   __device__ __forceinline__ void store_bf16(int row, int col, int t, uint2 low, uint2 high) const {
     if (out.bf16 == nullptr || col >= round_up(static_cast<int>(out.cols), kBf16TileCols)) return;
-    auto* to = reinterpret_cast<uint2*>(bf16_place(row, col) + 8 * t);
-    to[0] = low;
-    to[4] = high;
+    uint8_t* to = bf16_place(row, col) + 8 * t;
+    put(to, low);
+    put(to + 32, high);
   }
 };
+using RowWriter = RowWriterTo<false>;
 
 __device__ __forceinline__ float silu_mul(float gate, float up) {
   return __fdividef(gate, 1.0F + __expf(-gate)) * up;

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/ops.h"
+
 namespace fimd::bench {
 
 struct Row {
@@ -39,6 +41,8 @@ class GpuBench {
   /// Device memory of random bytes without NaNs as halves, bf16 or float32; freed at the end of the
   /// scope that release() closes. Null, with a note, if there is not enough memory.
   void* random_bytes(size_t bytes);
+  /// Of matmul_chain(), the same way; its `data` null if there is not enough memory.
+  cuda::ChainWorkspace chain_workspace(int64_t cols, int64_t ff);
   void release();
   /// How many copies of `bytes` exceed the L2 cache a few times over.
   int copies(size_t bytes) const;

@@ -80,7 +80,7 @@ void layer_rows(GpuBench& bench, int n_rows, const std::string& name,
   const auto* sequences = copied(bench, std::vector<cuda::Sequence>{{0, n_rows, 0, 0}});
   const auto* own = copied(bench, std::vector<cuda::SequenceState>(1));
   const auto* saves = copied(bench, std::vector<cuda::StateSaveAt>(1));
-  void* workspace = copied(bench, std::vector<std::byte>(cuda::kChainWorkspaceBytes));
+  const cuda::ChainWorkspace workspace = bench.chain_workspace(kHidden, kFf);
   Activations quantized{.cols = kHidden};
   quantized.q8 = bench.random_bytes(cuda::q8_bytes(n_rows, kHidden));
   Activations values_q8{.cols = values};

@@ -74,6 +74,13 @@ void* GpuBench::random_bytes(size_t bytes) {
   return memory;
 }
 
+cuda::ChainWorkspace GpuBench::chain_workspace(int64_t cols, int64_t ff) {
+  const size_t bytes = cuda::chain_workspace_bytes(cols, ff);
+  void* memory = random_bytes(bytes);
+  if (memory != nullptr) require(cudaMemset(memory, 0, bytes), "clearing memory");
+  return {memory, bytes};
+}
+
 void GpuBench::release() {
   for (void* memory : memory_) cudaFree(memory);
   memory_.clear();

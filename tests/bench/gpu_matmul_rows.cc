@@ -91,9 +91,9 @@ void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool chain) 
   auto* x = static_cast<float*>(bench.random_bytes(static_cast<size_t>(n_rows * m.hidden) * 4));
   auto* y = static_cast<float*>(bench.random_bytes(static_cast<size_t>(n_rows * wide) * 4));
   auto* norm = static_cast<float*>(bench.random_bytes(static_cast<size_t>(m.hidden) * 4));
-  void* workspace = bench.random_bytes(cuda::kChainWorkspaceBytes);
+  const cuda::ChainWorkspace workspace = bench.chain_workspace(m.hidden, m.ff);
   if (weights == nullptr || y == nullptr || x == nullptr || norm == nullptr ||
-      workspace == nullptr || cudaMemset(workspace, 0, cuda::kChainWorkspaceBytes) != cudaSuccess) {
+      workspace.data == nullptr) {
     return bench.release();
   }
   const Activations a = make_activations(bench, n_rows, m.hidden);

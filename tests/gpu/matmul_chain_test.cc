@@ -87,7 +87,8 @@ constexpr DType kQ4 = DType::kQ4_K, kQ6 = DType::kQ6_K, kQ8 = DType::kQ8_0, kBf 
 struct Run {
   const Case& c;
   std::vector<Layer> layers;
-  DeviceBuffer norm, workspace;
+  DeviceBuffer norm;
+  testing::DeviceChainWorkspace workspace;
   Stream stream;
 
   explicit Run(const Case& of) : c(of), stream(std::move(Stream::make().value())) {
@@ -96,7 +97,7 @@ struct Run {
       layers.push_back(random_layer(c.types, c.cols, c.ff, 900 + 10 * l));
     }
     norm = testing::to_device(testing::random_floats(static_cast<size_t>(c.cols), 990));
-    workspace = testing::to_device(std::vector<uint32_t>(kChainWorkspaceBytes / 4, 0));
+    workspace = testing::make_chain_workspace(c.cols, c.ff);
   }
 
   struct Result {
@@ -126,7 +127,7 @@ struct Run {
   }
   Result chained(int n_rows) const {
     return (*this)(n_rows, [&](const std::vector<MatmulStep>& steps) {
-      matmul_chain(steps, n_rows, workspace.data(), stream.get());
+      matmul_chain(steps, n_rows, workspace.view, stream.get());
     });
   }
 };
@@ -142,7 +143,7 @@ void compare(std::span<const Case> cases, std::initializer_list<int> rows, int r
       CAPTURE(n_rows);
       const auto want = run(n_rows, [&](const std::vector<MatmulStep>& steps) {
         for (const MatmulStep& step : steps) {
-          matmul_chain({&step, 1}, n_rows, run.workspace.data(), run.stream.get());
+          matmul_chain({&step, 1}, n_rows, run.workspace.view, run.stream.get());
           REQUIRE(run.stream.synchronize().ok());
         }
       });

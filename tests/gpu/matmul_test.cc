@@ -240,24 +240,21 @@ TEST_CASE(
 
 /// out = silu(x . gate^T) * (x . up^T) in one launch; x is normalised first if there is a norm.
 void swiglu(const DeviceMatrix& gate, const DeviceMatrix& up, const FloatInput& floats,
-            const Activations& x, int n_rows, const Activations& out, const DeviceBuffer& workspace,
+            const Activations& x, int n_rows, const Activations& out, const ChainWorkspace& workspace,
             cudaStream_t stream) {
   const MatmulStep step = {.tasks = {{.w = gate.matrix}, {.w = up.matrix}},
                            .floats = floats,
                            .x = x,
                            .swiglu = true,
                            .out = out};
-  matmul_chain({&step, 1}, n_rows, workspace.data(), stream);
-}
-DeviceBuffer chain_workspace() {
-  return testing::to_device(std::vector<uint8_t>(kChainWorkspaceBytes, 0));
+  matmul_chain({&step, 1}, n_rows, workspace, stream);
 }
 
 // x <- x + down(silu(gate(norm x)) * up(norm x)), over and over: each kernel reads what the one
 // before wrote while its own weights are already being fetched.
 void enqueue_chain(const DeviceMatrix* w, const DeviceBuffer& norm, float* x, float* hidden,
                    const Activations& a, const Activations& b, int n_rows,
-                   const DeviceBuffer& workspace, cudaStream_t stream) {
+                   const ChainWorkspace& workspace, cudaStream_t stream) {
   const int64_t cols = w[0].matrix.cols, ff = w[0].matrix.rows;
   for (int layer = 0; layer < 12; ++layer) {
     const MatmulTask down{.w = w[2].matrix, .y = x, .y_stride = cols, .accumulate = true};
@@ -290,12 +287,12 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
       const auto a = testing::make_activations(n_rows, cols);
       const auto b = testing::make_activations(n_rows, ff);
       const DeviceBuffer hidden = testing::poisoned<float>(static_cast<size_t>(n_rows * 2 * ff));
-      const DeviceBuffer workspace = chain_workspace();
+      const auto workspace = testing::make_chain_workspace(cols, ff);
       auto stream = Stream::make();
       REQUIRE(stream.ok());
       const DeviceBuffer eager = testing::to_device(x);
       enqueue_chain(w, norm, eager.as<float>(), hidden.as<float>(), a.view, b.view, n_rows,
-                    workspace, stream->get());
+                    workspace.view, stream->get());
       const auto want = testing::to_host<float>(eager, n);
       for (const float v : want) REQUIRE(std::isfinite(v));
 
@@ -305,7 +302,7 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
       REQUIRE(cudaStreamBeginCapture(stream->get(), cudaStreamCaptureModeThreadLocal) ==
               cudaSuccess);
       enqueue_chain(w, norm, state.as<float>(), hidden.as<float>(), a.view, b.view, n_rows,
-                    workspace, stream->get());
+                    workspace.view, stream->get());
       REQUIRE(cudaStreamEndCapture(stream->get(), &graph) == cudaSuccess);
       REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
       for (int replay = 0; replay < 20; ++replay) {
@@ -327,7 +324,7 @@ TEST_CASE("matmul: chains in a graph give what they give one kernel at a time") 
 template <class Between>
 void enqueue_reusing(const DeviceMatrix* w, const DeviceBuffer& norm, float* x, float* att,
                      const Activations& shared, const Activations& ff, int n_rows,
-                     const DeviceBuffer& workspace, cudaStream_t stream, Between between) {
+                     const ChainWorkspace& workspace, cudaStream_t stream, Between between) {
   const int64_t cols = w[0].matrix.cols;
   for (int layer = 0; layer < 4; ++layer) {
     const MatmulTask qkv{.w = w[3].matrix, .y = att, .y_stride = cols};
@@ -377,9 +374,9 @@ TEST_CASE("matmul: wide layers that reuse their buffers do not depend on the ord
           const auto hidden = testing::make_activations(n_rows, ff);
           const DeviceBuffer att = testing::poisoned<float>(n);
           const DeviceBuffer x = testing::to_device(start);
-          const DeviceBuffer workspace = chain_workspace();
+          const auto workspace = testing::make_chain_workspace(cols, ff);
           enqueue_reusing(w, norm, x.as<float>(), att.as<float>(), shared.view, hidden.view, n_rows,
-                          workspace, stream->get(), between);
+                          workspace.view, stream->get(), between);
           return testing::to_host<float>(x, n);
         };
         const auto want = run([&] { REQUIRE(stream->synchronize().ok()); });

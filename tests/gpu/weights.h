@@ -123,4 +123,16 @@ inline DeviceActivations make_activations(int n_rows, int64_t cols) {
   return out;
 }
 
+/// A new workspace of chains, and the struct that names it.
+struct DeviceChainWorkspace {
+  cuda::DeviceBuffer memory;
+  cuda::ChainWorkspace view;
+};
+inline DeviceChainWorkspace make_chain_workspace(int64_t cols, int64_t ff) {
+  const size_t bytes = cuda::chain_workspace_bytes(cols, ff);
+  DeviceChainWorkspace out = {to_device(std::vector<uint8_t>(bytes)), {}};
+  out.view = {out.memory.data(), bytes};
+  return out;
+}
+
 }  // namespace fimd::testing

@@ -1,0 +1,116 @@
+// What the blocks of one grid hand each other without a barrier: words that say themselves whether
+// they have come.
+//
+// Behind a barrier results are read when all that was written is known to be there: three trips
+// through the L2 cache, one after another. Here a reader asks for the words themselves until none
+// of them is zero, which is how memory was left for them: one trip. What a word means is flipped by
+// a mask (of its kind, a value that no result has), so that no word is zero.
+//
+// There are two sets of words. A grid uses one and clears the other, which the grid in front of it
+// used; whose turn it is says a counter that changes when all blocks of a grid have looked.
+//
+// Source: the idea is that of NCCL's low-latency protocols, whose words carry flags.
+#pragma once
+
+#include <cstdint>
+
+namespace fimd::cuda {
+
+/// Results of arithmetic are no NaNs of these bits.
+inline constexpr uint32_t kFlipFloats = 0xFFFFFFFF;
+/// Nor BF16 ones, in pairs.
+inline constexpr uint32_t kFlipBf16 = 0xFFFFFFFF;
+/// Codes of activations are at least -127; the sum beside a scale is kept from this value.
+inline constexpr uint32_t kFlipCodes = 0x80808080;
+
+/// Two sets of `set_bytes` (a multiple of 16), all zero at first as `turns` is, of one stream.
+struct HandedWords {
+  uint8_t* sets = nullptr;
+  int set_bytes = 0;
+  unsigned* turns = nullptr;
+};
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+__device__ __forceinline__ uint32_t load_word(const void* at) {
+  uint32_t word;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(word) : "l"(at) : "memory");
+  return word;
+}
+__device__ __forceinline__ void hand_word(void* at, uint32_t word) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(word) : "memory");
+}
+__device__ __forceinline__ void hand_words(void* at, uint2 words) {
+  asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(at), "r"(words.x), "r"(words.y)
+               : "memory");
+}
+
+/// v[i] = the words at from(i) flipped, when all of them have come, or with `flip` 0 as they are;
+/// zeros where from(i) is null.
+template <int kN, class From>
+__device__ __forceinline__ void await_words(uint4 (&v)[kN], uint32_t flip, const From& from) {
+  bool missing;
+  do {
+    missing = false;
+#pragma unroll
+    for (int i = 0; i < kN; ++i) {
+      const void* at = from(i);
+      v[i] = make_uint4(flip, flip, flip, flip);
+      if (at != nullptr) {
+        asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(v[i].x), "=r"(v[i].y), "=r"(v[i].z), "=r"(v[i].w)
+                     : "l"(at)
+                     : "memory");
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kN; ++i) {
+      missing = missing || v[i].x == 0 || v[i].y == 0 || v[i].z == 0 || v[i].w == 0;
+    }
+  } while (__any_sync(~0U, flip != 0 && missing));
+#pragma unroll
+  for (int i = 0; i < kN; ++i) {
+    v[i] = make_uint4(v[i].x ^ flip, v[i].y ^ flip, v[i].z ^ flip, v[i].w ^ flip);
+  }
+}
+
+/// The set that this grid uses. All its blocks are resident.
+class HandedSet {
+ public:
+  __device__ __forceinline__ explicit HandedSet(const HandedWords& of) : of_(of) {}
+  /// By all threads, behind pdl_wait(). Nothing is handed if there are no sets.
+  __device__ __forceinline__ void look() {
+    if (of_.sets != nullptr) turn_ = __shfl_sync(~0U, load_word(of_.turns) >> 31, 0);
+  }
+  /// `offset`: in the set.
+  __device__ __forceinline__ uint8_t* at(int offset) const {
+    return of_.sets + turn_ * static_cast<unsigned>(of_.set_bytes) + offset;
+  }
+  /// By all threads, once, behind a barrier of the block behind look(): the block has looked,
+  /// and its part of the other set is cleared for the next grid.
+  __device__ __forceinline__ void pass_on() const {
+    if (of_.sets == nullptr) return;
+    if (threadIdx.x == 0) {
+      // The highest bit changes when all blocks have come.
+      const unsigned step = blockIdx.x == 0 ? (1U << 31) - (gridDim.x - 1) : 1;
+      asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(of_.turns), "r"(step)
+                   : "memory");
+    }
+    uint8_t* other = of_.sets + (turn_ ^ 1) * static_cast<unsigned>(of_.set_bytes);
+    const int mine = 16 * static_cast<int>(threadIdx.x * gridDim.x + blockIdx.x);
+    const int stride = 16 * static_cast<int>(blockDim.x * gridDim.x);
+#pragma unroll 1
+    for (int first = 0; first < of_.set_bytes; first += stride) {
+      if (first + mine >= of_.set_bytes) continue;
+      *reinterpret_cast<uint4*>(other + first + mine) = make_uint4(0, 0, 0, 0);
+    }
+  }
+
+ private:
+  const HandedWords& of_;
+  unsigned turn_ = 0;
+};
+
+#endif
+
+}  // namespace fimd::cuda
