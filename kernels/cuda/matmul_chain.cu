@@ -42,9 +42,9 @@ struct SharedPlan {
 };
 
 /// Bytes to launch with, or 0 if that is more than there are.
-template <int T>
+template <class Weights, int T>
 int plan_shared(ChainParams& p, const SharedPlan& plan) {
-  const int fixed = kUnitsAt + p.n_units * unit_bytes<T>();
+  const int fixed = kUnitsAt + p.n_units * unit_bytes<Weights, T>();
   int64_t resident = 0;
   bool streamed = false;
   for (int s = 0; s < p.n_steps; ++s) {
@@ -80,14 +80,17 @@ int least_bytes(const ChainParams& p) {
   return least;
 }
 
-int units_of(const ChainStep& step) { return step.row_tiles / (step.swiglu ? 4 : 1); }
+template <class Weights>
+int units_of(const ChainStep& step) {
+  return step.row_tiles / (step.swiglu ? kUnitTiles<Weights> : 1);
+}
 
 template <class Weights, int T>
 bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
                  cudaStream_t stream) {
   for (int s = 0; s < p.n_steps; ++s) {
     if (p.steps[s].swiglu) {
-      p.n_units = std::max<int>(p.n_units, divide_up(units_of(p.steps[s]), limits.processors));
+      p.n_units = std::max<int>(p.n_units, divide_up(units_of<Weights>(p.steps[s]), limits.processors));
     }
   }
   if (p.n_units > kMaxUnits) return false;
@@ -100,7 +103,7 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
     for (const bool pairs : {true, false}) {
       for (const int64_t most_resident : {128 << 10, 40 << 10, 0}) {
         if (shared > 0 || (pairs && std::is_same_v<Weights, Bf16Chain>)) break;
-        shared = plan_shared<T>(p, {.weight_bytes = pairs ? pair_bytes : weight_bytes,
+        shared = plan_shared<Weights, T>(p, {.weight_bytes = pairs ? pair_bytes : weight_bytes,
                                     .pairs = pairs,
                                     .most_resident = most_resident,
                                     .available = limits.shared_bytes - beside,
@@ -112,7 +115,7 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
   int64_t units = 0;
   for (int s = 0; s < p.n_steps; ++s) {
     p.steps[s].first_block = static_cast<int>(units % limits.processors);
-    units += units_of(p.steps[s]);
+    units += units_of<Weights>(p.steps[s]);
   }
   const int64_t blocks =
       p.arrivals != nullptr ? limits.processors : std::min<int64_t>(units, limits.processors);

@@ -20,7 +20,8 @@
 // beginning, and comes to it last, adds them in the order of the warps. So a row's result depends
 // on nothing but the matrices and its row of x. For SwiGLU row tiles are in units of four, two of
 // gate and the same two of up: 32 columns of the result, which are a block of quantised
-// activations; the warp that completes the last of the four makes it.
+// activations; the warp that completes the last of the four makes it. BF16 activations have no such
+// blocks: units of two are dealt more evenly.
 //
 // Activations are in shared memory: all of them, or, if they are many (of more than two rows), each
 // item's part comes through the ring with the weights. Floats are quantised by every block for
@@ -56,7 +57,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   }
   if (threadIdx.x < p.n_steps * kChainWarps) {
     const auto of_step = static_cast<int>(threadIdx.x / kChainWarps);
-    deal(p.steps[of_step], static_cast<int>(threadIdx.x % kChainWarps), header.shares[of_step]);
+    deal<Weights>(p.steps[of_step], static_cast<int>(threadIdx.x % kChainWarps), header.shares[of_step]);
   }
   if (threadIdx.x < kChainWarps) header.left[threadIdx.x] = 0;
   if (threadIdx.x < kMaxUnits) header.done[threadIdx.x] = 0;
@@ -116,7 +117,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   DType type = {};
   const auto find_task = [&](const ChainStep& step) {
     if (reading.run == 0) return;
-    task = &task_of(step, reading.row_tile);
+    task = &task_of<Weights>(step, reading.row_tile);
     type = task->type;
   };
   // The slot to read next.
@@ -183,7 +184,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       if (end < k_tiles) add_left(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
       scale_sums<T>(sums, input.factor(p, header), lane);
       if (!step.swiglu) {
-        const int place = place_in_task(step, *task, reading.row_tile);
+        const int place = place_in_task<Weights>(step, *task, reading.row_tile);
         if constexpr (kHands<T>) {
           hand_row_tile(*task, place, sums, addends, words_at(step.words_old),
                         words_at(step.words_out), lane);
@@ -192,16 +193,17 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         }
         return;
       }
-      const int unit = reading.j >> 2;
-      float* to = totals + unit * (unit_bytes<T>() / 4);
+      const int unit = reading.j >> kUnitShift<Weights>;
+      float* to = totals + unit * (unit_bytes<Weights, T>() / 4);
       for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
-        to[((reading.j & 3) * T + token) * kTileRows + of_tile] = sum;
+        to[(reading.j % kUnitTiles<Weights> * T + token) * kTileRows + of_tile] = sum;
       });
       __syncwarp();
       const unsigned before = lane == 0 ? count(header.done + unit) : 0;
       __syncwarp();
-      if (__shfl_sync(~0U, before, 0) == 3) {
-        write_swiglu<T>(swiglu_out(), reading.row_tile >> 2, p.n_rows, to, lane);
+      if (__shfl_sync(~0U, before, 0) == kUnitTiles<Weights> - 1) {
+        write_swiglu<Weights, T>(swiglu_out(), reading.row_tile >> kUnitShift<Weights>, p.n_rows,
+                                 to, lane);
         if (lane == 0) header.done[unit] = 0;
       }
     };
@@ -211,7 +213,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       const int end = begin + reading.run;
       RowAddends<T> addends;
       if (begin == 0) {
-        addends = RowAddends<T>(*task, place_in_task(step, *task, reading.row_tile), lane,
+        addends = RowAddends<T>(*task, place_in_task<Weights>(step, *task, reading.row_tile), lane,
                                 words_at(step.words_old));
       }
       typename Weights::template Sums<T> of_items;

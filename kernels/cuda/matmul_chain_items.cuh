@@ -63,20 +63,26 @@ template <int T>
 inline constexpr bool kStreams = T > kMaxFloatRows;
 /// Units that a block may have in a step of SwiGLU.
 inline constexpr int kMaxUnits = 64;
-/// Totals of a unit's four row tiles in shared memory: [row tile][token][16 rows].
-template <int T>
+template <class Formats>
+struct TiledChain;  // kinds of weights
+struct Bf16Chain;
+/// Row tiles of a unit of SwiGLU, and their log2: four make a block of quantised activations.
+template <class Weights>
+inline constexpr int kUnitTiles = 4;
+template <>
+inline constexpr int kUnitTiles<Bf16Chain> = 2;
+template <class Weights>
+inline constexpr int kUnitShift = kUnitTiles<Weights> == 4 ? 2 : 1;
+/// Totals of a unit's row tiles in shared memory: [row tile][token][16 rows].
+template <class Weights, int T>
 __host__ __device__ constexpr int unit_bytes() {
-  return 4 * 4 * kTileRows * T;
+  return 4 * kUnitTiles<Weights> * kTileRows * T;
 }
 /// What a warp leaves of a row tile that began before its range: a float4 of each lane.
 inline constexpr int kLeftBytes = 32 * 16;
 /// What is in front of that: ChainHeader.
 inline constexpr int kChainHeaderBytes = 2688;
 inline constexpr int kUnitsAt = kChainHeaderBytes + kChainWarps * kLeftBytes;
-
-template <class Formats>
-struct TiledChain;  // kinds of weights
-struct Bf16Chain;
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
@@ -111,8 +117,9 @@ static_assert(sizeof(ChainHeader) <= kChainHeaderBytes && kChainHeaderBytes % 12
 
 /// Writes the block's share of a step: each warp's own part, the first warp what all have alike.
 /// Once, as divisions are long.
+template <class Weights>
 __device__ __forceinline__ void deal(const ChainStep& step, int warp, StepShare& share) {
-  const int shift = step.swiglu ? 2 : 0;
+  const int shift = step.swiglu ? kUnitShift<Weights> : 0;
   int first = static_cast<int>(blockIdx.x) - step.first_block;
   if (first < 0) first += static_cast<int>(gridDim.x);
   // Unsigned: divisions of what may be negative are longer still.
@@ -186,17 +193,22 @@ struct ItemCursor {
   }
 };
 
+template <class Weights>
 __device__ __forceinline__ const TaskParams& task_of(const ChainStep& step, int row_tile) {
-  int task = step.swiglu ? row_tile >> 1 & 1 : 0;
+  // Of a unit the first half are gate's.
+  int task = step.swiglu ? row_tile >> (kUnitShift<Weights> - 1) & 1 : 0;
   if (!step.swiglu) {
     while (row_tile >= step.tasks[task].row_tile_end) ++task;
   }
   return step.tasks[task];
 }
 /// The row tile's place in its task.
+template <class Weights>
 __device__ __forceinline__ int place_in_task(const ChainStep& step, const TaskParams& task,
                                              int row_tile) {
-  return step.swiglu ? (row_tile >> 2) * 2 + (row_tile & 1) : row_tile - task.row_tile_begin;
+  constexpr int kHalf = kUnitTiles<Weights> / 2;
+  return step.swiglu ? (row_tile >> kUnitShift<Weights>)*kHalf + row_tile % kHalf
+                     : row_tile - task.row_tile_begin;
 }
 
 /// Weights in tiles of these formats: a tile is one copy.
@@ -215,9 +227,9 @@ struct TiledChain {
   }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int) {
     const int row_tile = at.row_tile;
-    const TaskParams& task = task_of(step, row_tile);
+    const TaskParams& task = task_of<TiledChain>(step, row_tile);
     bytes = task.tile_bytes;
-    from = task.weights + int64_t{place_in_task(step, task, row_tile)} * task.row_tile_bytes +
+    from = task.weights + int64_t{place_in_task<TiledChain>(step, task, row_tile)} * task.row_tile_bytes +
            at.k * bytes;
   }
   __device__ __forceinline__ void advance(const ChainStep&, int, int n) { from += n * bytes; }
@@ -269,8 +281,8 @@ struct Bf16Chain {
   }
   __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int lane) {
     const int row_tile = at.row_tile;
-    const TaskParams& task = task_of(step, row_tile);
-    const int place = place_in_task(step, task, row_tile);
+    const TaskParams& task = task_of<Bf16Chain>(step, row_tile);
+    const int place = place_in_task<Bf16Chain>(step, task, row_tile);
     n_rows = min(kTileRows, task.rows - kTileRows * place);
     from = task.weights + int64_t{place} * task.row_tile_bytes +
            2 * (lane * step.cols + kBf16TileCols * at.k);

@@ -180,19 +180,20 @@ __device__ __forceinline__ void hand_row_tile(const TaskParams& task, int place,
   });
 }
 
-/// The block of 32 columns of activations of a unit, two row tiles of gate and two of up, by one
-/// warp.
-template <int T, class Writer>
+/// The columns of activations of a unit, of half as many row tiles of gate as of it and the same of
+/// up, by one warp.
+template <class Weights, int T, class Writer>
 __device__ __forceinline__ void write_swiglu(const Writer& out, int unit, int n_rows,
                                              const float* totals, int lane) {
   // Four lanes have a token: eight of them are all there are.
   static_assert(T <= 8);
+  constexpr int kTiles = kUnitTiles<Weights> / 2;
   const int token = lane >> 2, t = lane & 3;
   const float* gate = totals + token * kTileRows + 4 * t;  // of the first tile's rows
-  const float* up = gate + 2 * kTileRows * T;
+  const float* up = gate + kTiles * kTileRows * T;
   float4 v[2] = {};  // of either tile
 #pragma unroll 1
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < kTiles; ++i) {
     v[0] = v[1];
     if (token >= n_rows) continue;
     const float4 g = *reinterpret_cast<const float4*>(gate + i * kTileRows * T);
@@ -200,7 +201,11 @@ __device__ __forceinline__ void write_swiglu(const Writer& out, int unit, int n_
     v[1] =
         make_float4(silu_mul(g.x, u.x), silu_mul(g.y, u.y), silu_mul(g.z, u.z), silu_mul(g.w, u.w));
   }
-  out.write_block(token, 32 * unit, t, v[0], v[1], token < n_rows);
+  if constexpr (kTiles == 2) {
+    out.write_block(token, 32 * unit, t, v[0], v[1], token < n_rows);
+  } else if (token < n_rows) {
+    out.write_half_block(token, 16 * unit, t, v[1]);
+  }
 }
 
 }  // namespace fimd::cuda

@@ -68,6 +68,11 @@ struct RowWriterTo {
     if (store) store_bf16(row, col, t, bf16_of(low), bf16_of(high));
   }
 
+  /// Half of a block of BF16 activations: lane `t` of four has the columns 4 t .. + 3 from `col` on.
+  __device__ __forceinline__ void write_half_block(int row, int col, int t, float4 v) const {
+    put(bf16_place(row, col) + 2 * (col % 32) + 8 * t, bf16_of(v));
+  }
+
   /// Columns that a row is written up to: whole k tiles of both kinds.
   __host__ __device__ __forceinline__ int padded_cols() const {
     return round_up(static_cast<int>(out.cols), kTileCols);
