@@ -181,7 +181,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     };
     const auto finish = [&](int end, RowSums<1>& sums, const RowAddends<T>& addends) {
       // The row tile's other parts are in the ranges of the warps behind this one.
-      if (end < k_tiles) add_left(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
+      if (end < k_tiles) add_left<T>(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
       scale_sums<T>(sums, input.factor(p, header), lane);
       if (!step.swiglu) {
         const int place = place_in_task<Weights>(step, *task, reading.row_tile);

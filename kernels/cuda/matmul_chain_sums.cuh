@@ -68,6 +68,7 @@ __device__ __forceinline__ void scale_sums(RowSums<1>& sums, float factor, int l
 
 /// Adds what the warps behind this one have left of the row tile that ends in front of the block's
 /// item `past`, in their order.
+template <int T>
 __device__ __forceinline__ void add_left(const ChainHeader& header, const float4* left, int step,
                                          int warp, int past, RowSums<1>& sums, int lane) {
   // Each lane waits for one of them.
@@ -80,7 +81,7 @@ __device__ __forceinline__ void add_left(const ChainHeader& header, const float4
   }
   __syncwarp();
   const unsigned others = __ballot_sync(~0U, wanted);
-  constexpr int kAtOnce = 2;
+  constexpr int kAtOnce = T == 1 ? 6 : 2;  // of one token half of a lane's sums are none
 #pragma unroll 1
   for (int first = 0; others >> first != 0; first += kAtOnce) {
     float4 parts[kAtOnce];
@@ -92,9 +93,9 @@ __device__ __forceinline__ void add_left(const ChainHeader& header, const float4
     for (int i = 0; i < kAtOnce; ++i) {
       if ((others >> (first + i) & 1U) == 0) continue;
       sums[0][0] = __fadd_rn(sums[0][0], parts[i].x);
-      sums[0][1] = __fadd_rn(sums[0][1], parts[i].y);
+      if (T > 1) sums[0][1] = __fadd_rn(sums[0][1], parts[i].y);
       sums[0][2] = __fadd_rn(sums[0][2], parts[i].z);
-      sums[0][3] = __fadd_rn(sums[0][3], parts[i].w);
+      if (T > 1) sums[0][3] = __fadd_rn(sums[0][3], parts[i].w);
     }
   }
 }
