@@ -90,7 +90,8 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
                  cudaStream_t stream) {
   for (int s = 0; s < p.n_steps; ++s) {
     if (p.steps[s].swiglu) {
-      p.n_units = std::max<int>(p.n_units, divide_up(units_of<Weights>(p.steps[s]), limits.processors));
+      p.n_units =
+          std::max<int>(p.n_units, divide_up(units_of<Weights>(p.steps[s]), limits.processors));
     }
   }
   if (p.n_units > kMaxUnits) return false;
@@ -103,11 +104,12 @@ bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
     for (const bool pairs : {true, false}) {
       for (const int64_t most_resident : {128 << 10, 40 << 10, 0}) {
         if (shared > 0 || (pairs && std::is_same_v<Weights, Bf16Chain>)) break;
-        shared = plan_shared<Weights, T>(p, {.weight_bytes = pairs ? pair_bytes : weight_bytes,
-                                    .pairs = pairs,
-                                    .most_resident = most_resident,
-                                    .available = limits.shared_bytes - beside,
-                                    .least_rounds = beside == 0 || pairs || two_slots ? 2 : 3});
+        shared =
+            plan_shared<Weights, T>(p, {.weight_bytes = pairs ? pair_bytes : weight_bytes,
+                                        .pairs = pairs,
+                                        .most_resident = most_resident,
+                                        .available = limits.shared_bytes - beside,
+                                        .least_rounds = beside == 0 || pairs || two_slots ? 2 : 3});
       }
     }
   }

@@ -57,7 +57,8 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   }
   if (threadIdx.x < p.n_steps * kChainWarps) {
     const auto of_step = static_cast<int>(threadIdx.x / kChainWarps);
-    deal<Weights>(p.steps[of_step], static_cast<int>(threadIdx.x % kChainWarps), header.shares[of_step]);
+    deal<Weights>(p.steps[of_step], static_cast<int>(threadIdx.x % kChainWarps),
+                  header.shares[of_step]);
   }
   if (threadIdx.x < kChainWarps) header.left[threadIdx.x] = 0;
   if (threadIdx.x < kMaxUnits) header.done[threadIdx.x] = 0;

@@ -22,18 +22,20 @@ class StepInput {
     if (kEveryBlock && step.floats.x != nullptr) load_weights(0);
   }
 
-  /// By all threads, for one row: when other blocks have handed x on, if they are to.
+  /// By all threads, for one row: when other blocks have handed x on, if they are to. A barrier of
+  /// the block.
   __device__ __forceinline__ void begin_handed(const ChainParams& p, ChainHeader& header, int s,
                                                const HandedSet& set) {
     static_assert(kHands<T> && kEveryBlock);
-    // Nobody reads what is there when this block has nothing to do.
-    if (s > 0 && header.shares[s].begins[kChainWarps] == 0) return;
     const uint8_t* words =
         step_.words_in != kNotHanded ? set.at(kHandedUnit * step_.words_in) : nullptr;
-    if (step_.floats.x != nullptr) {
-      write_row(0, words, x_, header.squares[0]);
-    } else {
-      copy(words, step_.k_tiles * p.x_tile_bytes);
+    // A block that has nothing to do need not wait for x.
+    if (header.shares[s].begins[kChainWarps] > 0) {
+      if (step_.floats.x != nullptr) {
+        write_row(0, words, x_, header.squares[0]);
+      } else {
+        copy(words, step_.k_tiles * p.x_tile_bytes);
+      }
     }
     __syncthreads();
   }
@@ -110,8 +112,8 @@ class StepInput {
     }
   }
 
-  /// A row of floats, handed as `words` unless these are null, to `to`; to `squares` a sum from each
-  /// warp.
+  /// A row of floats, handed as `words` unless these are null, to `to`; to `squares` a sum from
+  /// each warp.
   __device__ __forceinline__ void write_row(int row, const uint8_t* words, uint8_t* to,
                                             float* squares) {
     RowWriter writer = {{.cols = step_.cols}, {T, 1}};
@@ -176,7 +178,8 @@ class StepInput {
     for (int first = 0; first < bytes / 16; first += kCopies * kChainThreads) {
       const auto place = [&](int i) { return first + thread() + i * kChainThreads; };
       uint4 v[kCopies];
-      await_words(v, flip, [&](int i) { return place(i) < bytes / 16 ? from + place(i) : nullptr; });
+      await_words(v, flip,
+                  [&](int i) { return place(i) < bytes / 16 ? from + place(i) : nullptr; });
       if (kHands<T> && first == 0) __syncthreads();  // nobody reads what the step in front did
 #pragma unroll
       for (int i = 0; i < kCopies; ++i) {

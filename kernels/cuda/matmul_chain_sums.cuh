@@ -127,8 +127,8 @@ class RowAddends {
   __device__ __forceinline__ float bias(int of_tile) const {
     return kRows == 1 || of_tile < 8 ? bias_[0] : bias_[kRows - 1];
   }
-  /// When it is there, by all lanes: a loop that they leave together, so that the compiler knows them
-  /// to be together behind it.
+  /// When it is there, by all lanes: a loop that they leave together, so that the compiler knows
+  /// them to be together behind it.
   __device__ __forceinline__ float old(const uint8_t* old, int row, bool wanted) const {
     uint32_t word = old_;
     while (__any_sync(~0U, wanted && word == 0)) {

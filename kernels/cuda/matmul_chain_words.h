@@ -14,7 +14,8 @@ inline int writer_of(std::span<const MatmulStep> steps, const float* at) {
     return task.w.data != nullptr && task.y != nullptr && at >= task.y && at < task.y + task.w.rows;
   };
   for (auto s = static_cast<int>(steps.size()) - 1; s >= 0; --s) {
-    if (!steps[s].swiglu && std::any_of(std::begin(steps[s].tasks), std::end(steps[s].tasks), writes)) {
+    if (!steps[s].swiglu &&
+        std::any_of(std::begin(steps[s].tasks), std::end(steps[s].tasks), writes)) {
       return s;
     }
   }
@@ -38,19 +39,21 @@ inline bool deal_words(std::span<const MatmulStep> steps, const ChainWorkspace& 
     ChainStep& step = p.steps[s];
     const auto before = steps.first(s);
     // Words of all that a step writes, if that is one matrix's.
-    const auto words_of = [&](int from, const float* y, int16_t& at) {
+    const auto words_of = [&](int from, const float* y, int64_t cols, int16_t& at) {
       if (from < 0) return true;
       const MatmulTask& task = steps[from].tasks[0];
-      if (task.y != y || steps[from].tasks[1].w.data != nullptr) return false;
+      if (task.y != y || task.w.rows < cols || steps[from].tasks[1].w.data != nullptr) return false;
       at = place(from, 4 * task.w.rows);
       return true;
     };
     if (step.floats.x != nullptr) {
-      if (!words_of(writer_of(before, step.floats.x), step.floats.x, step.words_in)) return false;
+      const FloatInput& in = step.floats;
+      if (!words_of(writer_of(before, in.x), in.x, in.cols, step.words_in)) return false;
     } else {
       for (size_t from = 0; from < s; ++from) {
         const Activations& out = steps[from].out;
         if (!steps[from].swiglu || (out.q8 != step.x && out.bf16 != step.x)) continue;
+        if (out.cols != steps[s].x.cols) return false;
         step.words_in = place(static_cast<int>(from), int64_t{p.x_tile_bytes} * step.k_tiles);
       }
     }
@@ -58,8 +61,8 @@ inline bool deal_words(std::span<const MatmulStep> steps, const ChainWorkspace& 
       if (task.w.data == nullptr || steps[s].swiglu) continue;
       const int from = writer_of(before, task.y);
       if (from < 0) continue;
-      if (!words_of(from, task.y, step.words_old)) return false;
       if (steps[s].tasks[1].w.data != nullptr) return false;
+      if (!words_of(from, task.y, task.w.rows, step.words_old)) return false;
       p.steps[from].tasks[0].stores = false;  // it is written again
     }
   }

@@ -20,8 +20,8 @@ __device__ __forceinline__ float quotient(float a, float b, float inverse) {
   return __fmaf_rn(inverse, __fmaf_rn(-b, q, a), q);
 }
 
-/// Where a row of activations goes. With kHands they may be words handed to other blocks of the grid
-/// (handed_words.cuh), flipped.
+/// Where a row of activations goes. With kHands they may be words handed to other blocks of the
+/// grid (handed_words.cuh), flipped.
 template <bool kHands>
 struct RowWriterTo {
   Activations out;
@@ -68,7 +68,8 @@ struct RowWriterTo {
     if (store) store_bf16(row, col, t, bf16_of(low), bf16_of(high));
   }
 
-  /// Half of a block of BF16 activations: lane `t` of four has the columns 4 t .. + 3 from `col` on.
+  /// Half of a block of BF16 activations: lane `t` of four has the columns 4 t .. + 3 from `col`
+  /// on.
   __device__ __forceinline__ void write_half_block(int row, int col, int t, float4 v) const {
     put(bf16_place(row, col) + 2 * (col % 32) + 8 * t, bf16_of(v));
   }

@@ -88,6 +88,7 @@ struct Run {
   const Case& c;
   std::vector<Layer> layers;
   DeviceBuffer norm;
+  std::vector<uint32_t> first_bits;  // what x begins with
   testing::DeviceChainWorkspace workspace;
   Stream stream;
 
@@ -117,10 +118,12 @@ struct Run {
     const auto n = static_cast<size_t>(n_rows * c.cols);
     const auto n_qk = static_cast<size_t>(n_rows * kProjected);
     const DeviceBuffer att = testing::to_device(testing::random_floats(n, 992));
-    const Buffers buffers = {
-        testing::to_device(testing::random_floats(n, 991)), testing::poisoned<float>(n_qk),
-        testing::poisoned<float>(static_cast<size_t>(n_rows * 2 * c.ff)),
-        testing::make_activations(n_rows, c.cols), testing::make_activations(n_rows, c.ff)};
+    std::vector<float> x = testing::random_floats(n, 991);
+    std::memcpy(x.data(), first_bits.data(), first_bits.size() * sizeof(float));
+    const Buffers buffers = {testing::to_device(x), testing::poisoned<float>(n_qk),
+                             testing::poisoned<float>(static_cast<size_t>(n_rows * 2 * c.ff)),
+                             testing::make_activations(n_rows, c.cols),
+                             testing::make_activations(n_rows, c.ff)};
     for (const Layer& layer : layers) run(steps_of(layer, buffers, norm, att));
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
     return {testing::to_host<float>(buffers.x, n), testing::to_host<float>(buffers.qk, n_qk)};
@@ -128,6 +131,15 @@ struct Run {
   Result chained(int n_rows) const {
     return (*this)(n_rows, [&](const std::vector<MatmulStep>& steps) {
       matmul_chain(steps, n_rows, workspace.view, stream.get());
+    });
+  }
+  /// Each step when the one in front of it has ended.
+  Result one_by_one(int n_rows) const {
+    return (*this)(n_rows, [&](const std::vector<MatmulStep>& steps) {
+      for (const MatmulStep& step : steps) {
+        matmul_chain({&step, 1}, n_rows, workspace.view, stream.get());
+        REQUIRE(stream.synchronize().ok());
+      }
     });
   }
 };
@@ -141,12 +153,7 @@ void compare(std::span<const Case> cases, std::initializer_list<int> rows, int r
     CAPTURE(c.ff);
     for (const int n_rows : rows) {
       CAPTURE(n_rows);
-      const auto want = run(n_rows, [&](const std::vector<MatmulStep>& steps) {
-        for (const MatmulStep& step : steps) {
-          matmul_chain({&step, 1}, n_rows, run.workspace.view, run.stream.get());
-          REQUIRE(run.stream.synchronize().ok());
-        }
-      });
+      const auto want = run.one_by_one(n_rows);
       for (int again = 0; again < repetitions; ++again) REQUIRE(run.chained(n_rows) == want);
       const auto apart = run(n_rows, [&](const std::vector<MatmulStep>& steps) {
         for (const MatmulStep& step : steps) {
@@ -196,6 +203,34 @@ TEST_CASE("matmul_chain: small ones") {
   const Case cases[] = {{{kQ4, kQ4, kQ4, kQ6, kQ4, kQ4}, 256, 512},
                         {{kBf, kBf, kBf, kBf, kBf, kBf}, 128, 96}};
   compare(cases, {1, 2, 3, 8}, 1);
+}
+
+TEST_CASE("matmul_chain: what is no number, or no common one, is handed on as well") {
+  const Case cases[] = {{{kQ4, kQ4, kQ4, kQ6, kQ4, kQ6}, 1536, 4096},
+                        {{kBf, kBf, kBf, kBf, kBf, kBf}, 768, 2048}};
+  // NaNs of all bits, infinity, zeros of both signs, and the smallest numbers.
+  const std::vector<uint32_t> odd = {0xFFFFFFFF, 0x7FFFFFFF, 0x7F800000, 0xFF800000,
+                                     0x80000000, 0x00000000, 0x80808080, 0x00000001};
+  for (const Case& c : cases) {
+    Run run(c);
+    for (size_t n = 1; n <= odd.size(); ++n) {
+      CAPTURE(n);
+      // All of them up to one; then what comes last alone.
+      run.first_bits = n == odd.size() ? std::vector<uint32_t>(odd.begin() + 4, odd.end())
+                                       : std::vector<uint32_t>(
+                                             odd.begin(), odd.begin() + static_cast<ptrdiff_t>(n));
+      const auto want = run.one_by_one(1);
+      CHECK(run.chained(1) == want);
+    }
+  }
+}
+
+TEST_CASE("matmul_chain: a workspace without room for words") {
+  const Case c = {{kQ4, kQ4, kQ4, kQ6, kQ4, kQ6}, 1536, 4096};
+  Run run(c);
+  const auto want = run.chained(1);
+  run.workspace.view.bytes = 128;
+  CHECK(run.chained(1) == want);
 }
 
 }  // namespace

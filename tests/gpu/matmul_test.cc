@@ -240,8 +240,8 @@ TEST_CASE(
 
 /// out = silu(x . gate^T) * (x . up^T) in one launch; x is normalised first if there is a norm.
 void swiglu(const DeviceMatrix& gate, const DeviceMatrix& up, const FloatInput& floats,
-            const Activations& x, int n_rows, const Activations& out, const ChainWorkspace& workspace,
-            cudaStream_t stream) {
+            const Activations& x, int n_rows, const Activations& out,
+            const ChainWorkspace& workspace, cudaStream_t stream) {
   const MatmulStep step = {.tasks = {{.w = gate.matrix}, {.w = up.matrix}},
                            .floats = floats,
                            .x = x,
