@@ -108,7 +108,7 @@ class HandedSet {
   }
 
  private:
-  const HandedWords& of_;
+  HandedWords of_;
   unsigned turn_ = 0;
 };
 
