@@ -176,10 +176,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       }
     }
     const uint8_t* resident = shared + p.x_offset;
-    // Makes results of a row tile's sums, those of its k tiles up to `end`.
     const auto words_at = [&](int16_t at) {
       return at != kNotHanded ? set.at(kHandedUnit * at) : nullptr;
     };
+    // Makes results of a row tile's sums, those of its k tiles up to `end`.
     const auto finish = [&](int end, RowSums<1>& sums, const RowAddends<T>& addends) {
       // The row tile's other parts are in the ranges of the warps behind this one.
       if (end < k_tiles) add_left<T>(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
