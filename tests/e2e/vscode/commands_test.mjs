@@ -71,17 +71,17 @@ export default [
       assert.equal(await e.probe.call('text', { path: e.path('main.py') }), `${start}# more`);
     },
   },
-  ...['Explain', 'Review', 'Fix'].map((title) => ({
-    name: `${title.toLowerCase()} needs a model that chats`,
+  ...['explain', 'review', 'fix'].map((command) => ({
+    name: `${command} needs a model that chats`,
     files: { 'main.py': code },
     failuresExpected: true,
     async run(e, start) {
-      await e.palette(`fimd: ${title}`);
+      await e.palette(`fimd: ${command[0].toUpperCase()}${command.slice(1)}`);
       // VS Code does not pop up many messages within a second, but lists them.
       await e.probe.call('command', { id: 'notifications.showList' });
       const message = await e.wait('the message', async () =>
         (await e.notifications()).find((n) => n.kind === 'error'));
-      assert.match(message.text, /fimd: .*(chat|instruct)/i);
+      assert.match(message.text, new RegExp(`^fimd: .*\`${command}\` needs an instruct model`));
       assert.equal(await e.probe.call('text', { path: e.path('main.py') }), start);
     },
   })),

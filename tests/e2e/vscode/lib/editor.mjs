@@ -187,13 +187,16 @@ export class Editor {
     });
   }
 
-  /** The messages in the corner of the window, or in the list of them if that is open. */
+  /** The messages in the corner of the window, or in the list of them if that is open. The page may keep
+   * the last rows of a closed list. */
   notifications() {
     return this.page.evaluate(() =>
-      [...document.querySelectorAll('.notification-list-item')].map((item) => ({
-        kind: item.innerHTML.match(/codicon-(error|warning|info)/)?.[1],
-        text: item.querySelector('.notification-list-item-message')?.textContent ?? item.textContent,
-      })),
+      [...document.querySelectorAll('.notification-list-item')]
+        .filter((item) => item.checkVisibility())
+        .map((item) => ({
+          kind: item.innerHTML.match(/codicon-(error|warning|info)/)?.[1],
+          text: item.querySelector('.notification-list-item-message')?.textContent ?? item.textContent,
+        })),
     );
   }
 }
