@@ -36,7 +36,8 @@ export class Editor {
     const state = await this.probe.call('state').catch(String);
     const ghost = await this.ghost().catch(String);
     const bar = await this.statusBar().catch(String);
-    return `editor: ${JSON.stringify(state)}, ghost: ${JSON.stringify(ghost)}, status: ${bar}`;
+    const messages = JSON.stringify(await this.notifications().catch(String));
+    return `editor: ${JSON.stringify(state)}, ghost: ${JSON.stringify(ghost)}, status: ${bar}, messages: ${messages}`;
   }
 
   wait(what, condition, timeout) {
