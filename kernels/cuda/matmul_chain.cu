@@ -168,7 +168,7 @@ bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16,
   p.x_tile_bytes = bf16 ? bf16_group_bytes(rows) : q8_group_bytes(rows);
   p.arrivals = static_cast<unsigned*>(workspace.data);
   p.factors = p.arrivals != nullptr ? static_cast<float*>(workspace.data) + kFactorsAt : nullptr;
-  if (kHands<1> && n_rows == 1 && !deal_words(steps, workspace, p)) return false;
+  if (n_rows == 1 && !deal_words(steps, workspace, p)) return false;
   if (bf16) return launch_kind<Bf16Chain>(p, weight_bytes, stream);
   return all_common(steps) ? launch_kind<TiledChain<CommonFormats>>(p, weight_bytes, stream)
                            : launch_kind<TiledChain<AllFormats>>(p, weight_bytes, stream);
