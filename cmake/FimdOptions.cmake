@@ -49,9 +49,11 @@ function(fimd_add_library name)
 endfunction()
 
 # fimd_add_test(kernels a_test.cc ...): executable fimd_kernels_test and a ctest of the same name.
-# The source tree is the working directory, so tests find tests/data by relative path.
+# The source tree is the working directory, so tests find tests/data by relative path. Only what they
+# test is worth the compiler's time: -O1 takes a third less of it than -O3.
 function(fimd_add_test name)
   add_executable(fimd_${name}_test ${PROJECT_SOURCE_DIR}/tests/main.cc ${ARGN})
+  target_compile_options(fimd_${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
   target_link_libraries(fimd_${name}_test PRIVATE fimd_${name} fimd_flags doctest::doctest)
   add_test(NAME ${name} COMMAND fimd_${name}_test WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 endfunction()
