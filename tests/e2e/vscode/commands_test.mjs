@@ -71,15 +71,15 @@ export default [
       assert.equal(await e.probe.call('text', { path: e.path('main.py') }), `${start}# more`);
     },
   },
-  ...['explain', 'review', 'fix'].map((command) => ({
-    name: `${command} needs a model that chats`,
+  ...['Explain', 'Review', 'Fix'].map((title) => ({
+    name: `${title.toLowerCase()} needs a model that chats`,
     files: { 'main.py': code },
     failuresExpected: true,
     async run(e, start) {
-      await e.palette(`fimd: ${command[0].toUpperCase()}${command.slice(1)}`);
+      await e.palette(`fimd: ${title}`);
       // VS Code does not pop up many messages within a second, but lists them.
       await e.probe.call('command', { id: 'notifications.showList' });
-      const reason = new RegExp(`^fimd: .*\`${command}\` needs an instruct model`);
+      const reason = new RegExp(`^fimd: .*\`${title.toLowerCase()}\` needs an instruct model`);
       await e.wait('the message', async () =>
         (await e.notifications()).some((n) => n.kind === 'error' && reason.test(n.text)));
       assert.equal(await e.probe.call('text', { path: e.path('main.py') }), start);
