@@ -7,8 +7,8 @@
 
 namespace fimd::cuda {
 
-/// Rows of BF16 weights are this far apart in a slot of shared memory: no bank conflicts.
-inline constexpr int kBf16SlotStride = kBf16TileCols * 2 + 64;
+/// Rows of BF16 weights are this far apart in a slot of shared memory.
+inline constexpr int kBf16SlotStride = kBf16TileCols * 2;
 
 struct TaskParams {
   const uint8_t* weights;

@@ -200,24 +200,42 @@ __device__ __forceinline__ void multiply_tile(const uint8_t* tile, const uint8_t
   }
 }
 
-/// The same for 128 columns of BF16 weights, 16 rows row_stride bytes apart, of which `chunks`
-/// blocks of 32 columns exist. Columns of the mma are tokens; lanes without one compute a copy.
+/// Without a branch: each register is chosen.
+__device__ __forceinline__ uint4 choose(bool first, const uint4& a, const uint4& b) {
+  return make_uint4(first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w);
+}
+
+/// The same for 128 columns of BF16 weights, 16 rows row_stride bytes apart (a multiple of 128), of
+/// which `chunks` blocks of 32 columns exist. Columns of the mma are tokens; lanes without one
+/// compute a copy.
 template <int T, int kGroups>
 __device__ __forceinline__ void multiply_bf16(const uint8_t* rows, int row_stride, int chunks,
                                               const uint8_t* x, int groups, int lane,
                                               RowSums<kGroups>& sums) {
   const int g = lane >> 2, t = lane & 3;
+  // Rows begin in the same bank: lanes of odd ones read the chunks of a pair in the other order.
+  const bool odd = g % 2 != 0;
+  const uint8_t* from = rows + g * row_stride + (odd ? 64 : 0) + 16 * t;
+  const int other = odd ? -64 : 64;
 #pragma unroll
-  for (int chunk = 0; chunk < kBf16TileCols / 32; ++chunk) {
-    if (chunk >= chunks) break;
-    const uint4 top = load16(rows + g * row_stride + 64 * chunk + 16 * t);
-    const uint4 low = load16(rows + (g + 8) * row_stride + 64 * chunk + 16 * t);
+  for (int pair = 0; pair < kBf16TileCols / 32; pair += 2) {
+    if (pair >= chunks) break;
+    const uint8_t* at = from + 64 * pair;
+    const uint4 upper[] = {load16(at), load16(at + other)};
+    const uint4 lower[] = {load16(at + 8 * row_stride), load16(at + 8 * row_stride + other)};
 #pragma unroll
-    for (int n = 0; n < kGroups; ++n) {
-      if (kGroups > 1 && n >= groups) break;
-      const uint4 b = load16(x + n * bf16_group_bytes(T) + 64 * (chunk * T + g % T) + 16 * t);
-      mma_bf16(sums[n], top.x, low.x, top.y, low.y, b.x, b.y);
-      mma_bf16(sums[n], top.z, low.z, top.w, low.w, b.z, b.w);
+    for (int i = 0; i < 2; ++i) {
+      const int chunk = pair + i;
+      if (chunk >= chunks) break;
+      const uint4 top = choose(odd, upper[1 - i], upper[i]);
+      const uint4 low = choose(odd, lower[1 - i], lower[i]);
+#pragma unroll
+      for (int n = 0; n < kGroups; ++n) {
+        if (kGroups > 1 && n >= groups) break;
+        const uint4 b = load16(x + n * bf16_group_bytes(T) + 64 * (chunk * T + g % T) + 16 * t);
+        mma_bf16(sums[n], top.x, low.x, top.y, low.y, b.x, b.y);
+        mma_bf16(sums[n], top.z, low.z, top.w, low.w, b.z, b.w);
+      }
     }
   }
 }
