@@ -75,6 +75,16 @@ __device__ __forceinline__ void await_words(uint4 (&v)[kN], uint32_t flip, const
   }
 }
 
+/// The same of words that are there for certain, past the L1 cache.
+template <int kN, class From>
+__device__ __forceinline__ void load_words(uint4 (&v)[kN], const From& from) {
+#pragma unroll
+  for (int i = 0; i < kN; ++i) {
+    const void* at = from(i);
+    v[i] = at != nullptr ? __ldcg(static_cast<const uint4*>(at)) : make_uint4(0, 0, 0, 0);
+  }
+}
+
 /// The set that this grid uses. All its blocks are resident.
 class HandedSet {
  public:

@@ -101,6 +101,16 @@ class StepInput {
     return 32 * (first + thread() / 4 + i / 2 * kBlocks) + 4 * (thread() % 4) + 16 * (i % 2);
   }
 
+  template <int kN, class From>
+  static __device__ __forceinline__ void get_words(uint4 (&v)[kN], uint32_t flip,
+                                                   const From& from) {
+    if constexpr (kHands<T>) {
+      await_words(v, flip, from);
+    } else {
+      load_words(v, from);
+    }
+  }
+
   __device__ __forceinline__ void load_weights(int first) {
     const float* norm = step_.floats.norm;
 #pragma unroll
@@ -126,7 +136,7 @@ class StepInput {
 #pragma unroll 1
     for (int first = 0; first < end;) {
       uint4 bits[2 * kAtOnce];
-      await_words(bits, flip, [&](int i) {
+      get_words(bits, flip, [&](int i) {
         const int col = column(first, i);
         return col < step_.cols ? from + col : nullptr;
       });
@@ -178,8 +188,7 @@ class StepInput {
     for (int first = 0; first < bytes / 16; first += kCopies * kChainThreads) {
       const auto place = [&](int i) { return first + thread() + i * kChainThreads; };
       uint4 v[kCopies];
-      await_words(v, flip,
-                  [&](int i) { return place(i) < bytes / 16 ? from + place(i) : nullptr; });
+      get_words(v, flip, [&](int i) { return place(i) < bytes / 16 ? from + place(i) : nullptr; });
       if (kHands<T> && first == 0) __syncthreads();  // nobody reads what the step in front did
 #pragma unroll
       for (int i = 0; i < kCopies; ++i) {
