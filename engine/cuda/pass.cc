@@ -201,7 +201,7 @@ void PassLauncher::add_logits(const float* x, Chain* chain) const {
               {{.w = model_.output, .y = scratch_.logits, .y_stride = model_.vocab}}));
 }
 
-void PassLauncher::run(const Chain& chain, int n, bool wide) {
+void PassLauncher::run(const Chain& chain, int n, bool wide, const Chain& next) {
   if (wide && cublas_ != nullptr) {
     if (chain.write_input) {
       chain.write_input(0, n, {.cols = chain.steps[0].x.cols, .plain = scratch_.act_plain});
@@ -218,7 +218,7 @@ void PassLauncher::run(const Chain& chain, int n, bool wide) {
       std::vector<cuda::MatmulStep> steps;
       for (size_t i = first; i < end; ++i) steps.push_back(rows_from(chain.steps[i], begin));
       if (first == 0 && chain.write_input) chain.write_input(begin, rows, steps[0].x);
-      cuda::matmul_chain(steps, rows, scratch_.chain_workspace, stream_);
+      cuda::matmul_chain(steps, rows, scratch_.chain_workspace, stream_, next.steps);
     }
   };
   run_steps(0, apart);
@@ -392,13 +392,14 @@ Status PassLauncher::enqueue(const PassShape& shape, cudaStream_t stream,
   for (size_t i = 0; i < model_.layers.size(); ++i) {
     const DeviceLayer& layer = model_.layers[i];
     const bool last = i + 1 == model_.layers.size();
-    run(chain, shape.rows, !shape.small);
+    Chain next;
+    add_mix_out(layer, mixed(layer, shape, last), scratch_.x, &next);
+    add_mlp(layer, scratch_.x, &next);
+    run(chain, shape.rows, !shape.small, next);
     mix(layer, shape, in, last);
     if (last) break;
-    chain = {};
-    add_mix_out(layer, mixed(layer, shape, last), scratch_.x, &chain);
-    add_mlp(layer, scratch_.x, &chain);
-    add_projections(model_.layers[i + 1], shape, scratch_.x, &chain);
+    add_projections(model_.layers[i + 1], shape, scratch_.x, &next);
+    chain = std::move(next);
   }
   for (int first = 0; first < shape.samples; first += limits_.small_rows) {
     const int n = std::min(shape.samples - first, limits_.small_rows);

@@ -78,8 +78,8 @@ class PassLauncher {
   /// A step that normalises (or only quantises) its input.
   cuda::MatmulStep step_of(const cuda::FloatInput& in,
                            std::initializer_list<cuda::MatmulTask> tasks) const;
-  /// All steps over n rows.
-  void run(const Chain& chain, int n, bool wide);
+  /// All steps over n rows. `next`: the chain behind it.
+  void run(const Chain& chain, int n, bool wide, const Chain& next = {});
   void run_wide(const cuda::MatmulStep& step, int n);
   /// All tasks over n rows that scratch_.act_plain holds.
   void multiply_wide(std::span<const cuda::MatmulTask> tasks, int64_t cols, int n);

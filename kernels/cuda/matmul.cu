@@ -182,7 +182,7 @@ size_t chain_workspace_bytes(int64_t cols, int64_t ff) {
 }
 
 void matmul_chain(std::span<const MatmulStep> steps, int n_rows, const ChainWorkspace& workspace,
-                  cudaStream_t stream) {
+                  cudaStream_t stream, std::span<const MatmulStep> next) {
   if (n_rows > kMaxChainRows || !chains_here()) {
     for (const MatmulStep& step : steps) launch_alone(step, n_rows, stream);
     return;
@@ -190,8 +190,8 @@ void matmul_chain(std::span<const MatmulStep> steps, int n_rows, const ChainWork
   MatmulStep chain[kMaxMatmulSteps];
   size_t n = 0;
   bool bf16 = false;  // all of the chain
-  const auto launch_collected = [&] {
-    if (n > 0 && !launch_chain({chain, n}, n_rows, bf16, workspace, stream)) {
+  const auto launch_collected = [&](std::span<const MatmulStep> behind = {}) {
+    if (n > 0 && !launch_chain({chain, n}, n_rows, bf16, workspace, stream, behind)) {
       for (size_t i = 0; i < n; ++i) launch_alone(chain[i], n_rows, stream);
     }
     n = 0;
@@ -215,7 +215,7 @@ void matmul_chain(std::span<const MatmulStep> steps, int n_rows, const ChainWork
       collect(part_of(step, !bf16), !bf16);
     }
   }
-  launch_collected();
+  launch_collected(next);
 }
 
 }  // namespace fimd::cuda

@@ -13,7 +13,8 @@
 // fills: a slot anew as soon as it is read. A slot has two items that are neighbours in memory if
 // both fit: half as many copies to wait for. The warp's stream runs on across the steps of a chain,
 // and with dependent launch it begins before the kernel in front has ended. So memory delivers the
-// weights of what comes next while blocks wait for each other and activations are spread.
+// weights of what comes next while blocks wait for each other and activations are spread; and when
+// rings are full, what comes behind that as far as the L2 cache (matmul_chain_ahead.h).
 //
 // A warp adds the products of its k tiles in registers. A row tile that began in another warp's
 // range is the first of its own: it leaves the sums in shared memory, and the warp that has the
@@ -39,6 +40,17 @@
 namespace fimd::cuda {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+
+/// The warp's part of what is asked for before step s. By all lanes.
+__device__ __forceinline__ void ask_ahead(const Ahead& ahead, int s, int warp) {
+  if (!elected()) return;
+  const int64_t in_front = static_cast<int>(blockIdx.x) * kChainWarps + warp;
+#pragma unroll 1
+  for (int i = 0; i < ahead.n; ++i) {
+    const AheadSpan& span = ahead.spans[i];
+    if (span.step == s) prefetch_bulk(span.at + in_front * span.warp_bytes, span.warp_bytes);
+  }
+}
 
 template <class Weights, int T>
 __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared) {
@@ -100,8 +112,9 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   [[maybe_unused]] bool x_missing = false;  // of the slot before
 #pragma unroll 1
   for (int i = 0; i < p.rounds && filling.run > 0; ++i) {
-    // One copy after another: what the kernel in front still reads would wait behind more.
-    if (i > 0 && !x_missing) barrier_wait(full + i - 1, 0);
+    // One copy after another: what the kernel in front still reads would wait behind more. BF16
+    // weights have so many bytes that they do not wait for it.
+    if (Weights::kOneCopy && i > 0 && !x_missing) barrier_wait(full + i - 1, 0);
     x_missing = filling_streamed;
     fill(ring + i * p.slot_bytes, full + i, -1);
     if (filling.run == 0) next_run();
@@ -137,6 +150,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     const ChainStep& step = header.steps[s];
     reading.enter_next(p, header, warp);
     find_task(step);
+    ask_ahead(p.ahead, s, warp);
     StepInput<Weights, T> input(step, warp, shared + p.x_offset);
     if constexpr (kHands<T>) {
       input.begin_handed(p, header, s, set);

@@ -24,6 +24,7 @@ bool chains_here();
 /// or the workspace for them. There may be no workspace for one step whose input is quantised, or
 /// floats of up to kMaxFloatRows rows.
 bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16,
-                  const ChainWorkspace& workspace, cudaStream_t stream);
+                  const ChainWorkspace& workspace, cudaStream_t stream,
+                  std::span<const MatmulStep> next = {});
 
 }  // namespace fimd::cuda

@@ -2,6 +2,7 @@
 // weights (see matmul_chain.cuh).
 #pragma once
 
+#include "kernels/cuda/matmul_chain_ahead.h"
 #include "kernels/cuda/matmul_tasks.h"
 #include "kernels/cuda/quantize.cuh"
 #include "kernels/cuda/tile_product.cuh"
@@ -52,6 +53,7 @@ struct ChainParams {
   unsigned* arrivals;  // of blocks at the barriers between steps
   float* factors;      // of rows that were normalised for all blocks
   HandedWords words;   // instead of barriers
+  Ahead ahead;         // what is asked for while blocks wait
 };
 
 /// Whether blocks hand each other words instead of meeting at barriers.
@@ -109,9 +111,8 @@ struct ChainHeader {
   StepShare shares[kMaxMatmulSteps];
   ChainStep steps[kMaxMatmulSteps];  // as the launch gave them
 };
-// No more than it needs: a few bytes more, and a 7B's chain of BF16 has two slots a warp, not
-// three. But whole lines of 128 bytes, as slots lie behind it: with half a line less a 7B's token
-// took 2.02 ms instead of 1.93.
+// No more than it needs, but whole lines of 128 bytes, as slots lie behind it: with half a line
+// less a 7B's token took 2.02 ms instead of 1.93.
 static_assert(sizeof(ChainHeader) <= kChainHeaderBytes && kChainHeaderBytes % 128 == 0 &&
               sizeof(ChainHeader) > kChainHeaderBytes - 128);
 

@@ -115,8 +115,10 @@ size_t chain_workspace_bytes(int64_t cols, int64_t ff);
 /// one launch for as many steps as are of one kind (BF16 or quantised), at most kMaxMatmulSteps.
 /// Steps of a row for which the workspace is too small are a launch each. A row's result is as
 /// independent of the others as that of matmul(), from which it differs by the rounding of sums.
+/// `next`: the steps of the chain behind it, of which only the weights are looked at. Some of them
+/// are asked for before this chain has ended; results are the same.
 void matmul_chain(std::span<const MatmulStep> steps, int n_rows, const ChainWorkspace& workspace,
-                  cudaStream_t stream);
+                  cudaStream_t stream, std::span<const MatmulStep> next = {});
 
 // --- elementwise (norm.cu, elementwise.cu) -------------------------------------------------------
 

@@ -1,5 +1,6 @@
 // Rows of gpu_kernels_bench: products, what stands between them, and whole layers without
 // attention.
+#include <array>
 #include <string>
 #include <vector>
 
@@ -100,12 +101,16 @@ void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool chain) 
   const Activations o = make_activations(bench, n_rows, q);
   const Activations b = make_activations(bench, n_rows, m.ff);
   bench.time(op, shape, static_cast<double>(one), [&](int i, cudaStream_t stream) {
-    const uint8_t* at = weights + static_cast<size_t>(i % copies) * one;
-    Matrix w[7];
-    for (int j = 0; j < 7; ++j) {
-      w[j] = {type, at, shapes[j].rows, shapes[j].cols};
-      at += cuda::packed_bytes(type, shapes[j].rows, shapes[j].cols);
-    }
+    const auto of_layer = [&](int layer) {
+      const uint8_t* at = weights + static_cast<size_t>(layer % copies) * one;
+      std::array<Matrix, 7> w;
+      for (size_t j = 0; j < w.size(); ++j) {
+        w[j] = {type, at, shapes[j].rows, shapes[j].cols};
+        at += cuda::packed_bytes(type, shapes[j].rows, shapes[j].cols);
+      }
+      return w;
+    };
+    const std::array<Matrix, 7> w = of_layer(i);
     const int64_t stride = q + 2 * kv;
     const MatmulTask qkv[3] = {{.w = w[0], .y = y, .y_stride = stride},
                                {.w = w[1], .y = y + q, .y_stride = stride},
@@ -119,7 +124,11 @@ void layer(GpuBench& bench, const Model& m, DType type, int n_rows, bool chain) 
           {.tasks = {{.w = w[4]}, {.w = w[5]}}, .floats = normed, .x = a, .swiglu = true, .out = b},
           {.tasks = {down}, .x = b},
           {.tasks = {qkv[0], qkv[1], qkv[2]}, .floats = normed, .x = a}};
-      cuda::matmul_chain(steps, n_rows, workspace, stream);
+      const std::array<Matrix, 7> v = of_layer(i + 1);
+      const cuda::MatmulStep next[] = {{.tasks = {{.w = v[3]}}},
+                                       {.tasks = {{.w = v[4]}, {.w = v[5]}}, .swiglu = true},
+                                       {.tasks = {{.w = v[6]}}}};
+      cuda::matmul_chain(steps, n_rows, workspace, stream, next);
       return;
     }
     cuda::rms_norm_quantize(x, norm, 1e-6F, n_rows, a, stream);

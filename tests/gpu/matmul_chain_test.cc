@@ -112,7 +112,7 @@ struct Run {
               {qk.begin(), qk.begin() + n_rows * kProjected}};
     }
   };
-  /// `run(steps)` enqueues a layer.
+  /// `run(steps, next)` enqueues a layer in front of another, or of none.
   template <class RunLayer>
   Result operator()(int n_rows, const RunLayer& run) const {
     const auto n = static_cast<size_t>(n_rows * c.cols);
@@ -124,18 +124,24 @@ struct Run {
                              testing::poisoned<float>(static_cast<size_t>(n_rows * 2 * c.ff)),
                              testing::make_activations(n_rows, c.cols),
                              testing::make_activations(n_rows, c.ff)};
-    for (const Layer& layer : layers) run(steps_of(layer, buffers, norm, att));
+    std::vector<MatmulStep> steps = steps_of(layers.front(), buffers, norm, att);
+    for (size_t l = 1; l <= layers.size(); ++l) {
+      std::vector<MatmulStep> next;
+      if (l < layers.size()) next = steps_of(layers[l], buffers, norm, att);
+      run(steps, next);
+      steps = std::move(next);
+    }
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
     return {testing::to_host<float>(buffers.x, n), testing::to_host<float>(buffers.qk, n_qk)};
   }
   Result chained(int n_rows) const {
-    return (*this)(n_rows, [&](const std::vector<MatmulStep>& steps) {
-      matmul_chain(steps, n_rows, workspace.view, stream.get());
+    return (*this)(n_rows, [&](const auto& steps, const auto& next) {
+      matmul_chain(steps, n_rows, workspace.view, stream.get(), next);
     });
   }
   /// Each step when the one in front of it has ended.
   Result one_by_one(int n_rows) const {
-    return (*this)(n_rows, [&](const std::vector<MatmulStep>& steps) {
+    return (*this)(n_rows, [&](const auto& steps, const auto&) {
       for (const MatmulStep& step : steps) {
         matmul_chain({&step, 1}, n_rows, workspace.view, stream.get());
         REQUIRE(stream.synchronize().ok());
@@ -155,7 +161,7 @@ void compare(std::span<const Case> cases, std::initializer_list<int> rows, int r
       CAPTURE(n_rows);
       const auto want = run.one_by_one(n_rows);
       for (int again = 0; again < repetitions; ++again) REQUIRE(run.chained(n_rows) == want);
-      const auto apart = run(n_rows, [&](const std::vector<MatmulStep>& steps) {
+      const auto apart = run(n_rows, [&](const auto& steps, const auto&) {
         for (const MatmulStep& step : steps) {
           one_at_a_time(step, n_rows);
           REQUIRE(cudaDeviceSynchronize() == cudaSuccess);

@@ -1,0 +1,68 @@
+#include "kernels/cuda/matmul_chain_ahead.h"
+
+#include <algorithm>
+
+namespace fimd::cuda {
+namespace {
+
+// Bytes for each block. Found by trials of 1.5B, 7B, 27B and 32B (docs/kernels.md); half as much or
+// twice costs some tenths of a percent.
+constexpr int64_t kInRings = 96 << 10;  // what rings fetch of a step before its x is there
+constexpr int64_t kOfOwn = 48 << 10;    // behind that, of each step but the first
+// Of the next chain's second and third product. Its first is what rings begin with: with that in the
+// cache they are filled sooner, and what attention reads waits behind them.
+constexpr int64_t kOfSecond = 96 << 10;
+constexpr int64_t kOfThird = 24 << 10;
+// And no larger parts of them: what has not come when attention begins delays that.
+constexpr int64_t kPartOfSecond = 5;
+constexpr int64_t kPartOfThird = 3;
+
+int64_t bytes_of(const MatmulTask& task) {
+  if (task.w.data == nullptr) return 0;
+  return static_cast<int64_t>(packed_bytes(task.w.type, task.w.rows, task.w.cols));
+}
+
+int64_t bytes_of(const MatmulStep& step) {
+  int64_t bytes = 0;
+  for (const MatmulTask& task : step.tasks) bytes += bytes_of(task);
+  return bytes;
+}
+
+/// Adds `bytes` of a step's weights from byte `first` on, of each task as large a part as it is of
+/// all.
+void add(const MatmulStep& of, int64_t first, int64_t bytes, int before, int warps, Ahead& ahead) {
+  const int64_t all = bytes_of(of);
+  if (first >= all) return;
+  for (const MatmulTask& task : of.tasks) {
+    const int64_t of_task = bytes_of(task);
+    if (of_task == 0 || ahead.n == kMaxAheadSpans) continue;
+    const int64_t begin = of_task * first / all / 16 * 16;
+    const int64_t end = of_task * std::min(first + bytes, all) / all;
+    const int64_t of_warp = (end - begin) / warps / 16 * 16;
+    if (of_warp <= 0) continue;
+    ahead.spans[ahead.n++] = {.at = static_cast<const uint8_t*>(task.w.data) + begin,
+                              .warp_bytes = static_cast<int>(of_warp),
+                              .step = before};
+  }
+}
+
+}  // namespace
+
+Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks,
+                 int warps) {
+  Ahead ahead;
+  const auto n = static_cast<int>(steps.size());
+  for (int s = 1; s < n; ++s) {
+    add(steps[s], kInRings * blocks, kOfOwn * blocks, s, blocks * warps, ahead);
+  }
+  const auto add_next = [&](size_t s, int64_t of_block, int64_t part) {
+    if (s >= next.size()) return;
+    const int64_t bytes = std::min(of_block * blocks, bytes_of(next[s]) / part);
+    add(next[s], 0, bytes, n - 1, blocks * warps, ahead);
+  };
+  add_next(1, kOfSecond, kPartOfSecond);
+  add_next(2, kOfThird, kPartOfThird);
+  return ahead;
+}
+
+}  // namespace fimd::cuda
