@@ -9,8 +9,8 @@ namespace {
 // twice costs some tenths of a percent.
 constexpr int64_t kInRings = 96 << 10;  // what rings fetch of a step before its x is there
 constexpr int64_t kOfOwn = 48 << 10;    // behind that, of each step but the first
-// Of the next chain's second and third product. Its first is what rings begin with: with that in the
-// cache they are filled sooner, and what attention reads waits behind them.
+// Of the next chain's second and third product. Its first is what rings begin with: with that in
+// the cache they are filled sooner, and what attention reads waits behind them.
 constexpr int64_t kOfSecond = 96 << 10;
 constexpr int64_t kOfThird = 24 << 10;
 // And no larger parts of them: what has not come when attention begins delays that.
