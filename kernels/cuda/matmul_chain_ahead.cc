@@ -32,7 +32,7 @@ int64_t bytes_of(const MatmulStep& step) {
 /// all.
 void add(const MatmulStep& of, int64_t first, int64_t bytes, int before, int warps, Ahead& ahead) {
   const int64_t all = bytes_of(of);
-  if (first >= all) return;
+  if (first >= all || bytes <= 0) return;
   for (const MatmulTask& task : of.tasks) {
     const int64_t of_task = bytes_of(task);
     if (of_task == 0 || ahead.n == kMaxAheadSpans) continue;

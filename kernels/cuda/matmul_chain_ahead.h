@@ -26,7 +26,8 @@ struct Ahead {
   int n = 0;
 };
 
-/// For a chain of `steps` by so many blocks of so many warps each; `next`: the chain behind it.
+/// For a chain of `steps` by so many blocks (nothing for none) of so many warps each; `next`: the
+/// chain behind it.
 Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks,
                  int warps);
 

@@ -105,6 +105,10 @@ TEST_CASE("a chain's last product is where the next one is asked for") {
   }
 }
 
+TEST_CASE("a device that does not say how many multiprocessors it has is asked for nothing") {
+  CHECK(plan_ahead(chain(k7B, 0), chain(k7B, 1), 0, kWarps).n == 0);
+}
+
 TEST_CASE("of a product only what rings cannot hold is asked for") {
   const int blocks = 132;
   const auto steps = chain(k7B, 0);
