@@ -135,9 +135,8 @@ bool all_common(std::span<const MatmulStep> steps) {
 }
 
 template <class Weights>
-bool launch_kind(ChainParams& p, int weight_bytes, cudaStream_t stream) {
-  const DeviceLimits limits = device_limits();
-  if (limits.processors == 0) return false;
+bool launch_kind(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
+                 cudaStream_t stream) {
   switch (row_groups(p.n_rows).rows) {
     case 1:
       return launch_rows<Weights, 1>(p, weight_bytes, limits, stream);
@@ -159,21 +158,23 @@ bool chains_here() {
 bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16,
                   const ChainWorkspace& workspace, cudaStream_t stream,
                   std::span<const MatmulStep> next) {
+  const DeviceLimits limits = device_limits();
+  if (limits.processors == 0) return false;
   ChainParams p = {};
   int weight_bytes = 0;
   for (const MatmulStep& step : steps) {
     weight_bytes = std::max(weight_bytes, set_step(step, n_rows, bf16, p.steps[p.n_steps++]));
   }
-  p.ahead = plan_ahead(steps, next, device_limits().processors, kChainWarps);
+  p.ahead = plan_ahead(steps, next, limits.processors, kChainWarps);
   const int rows = row_groups(n_rows).rows;
   p.n_rows = n_rows;
   p.x_tile_bytes = bf16 ? bf16_group_bytes(rows) : q8_group_bytes(rows);
   p.arrivals = static_cast<unsigned*>(workspace.data);
   p.factors = p.arrivals != nullptr ? static_cast<float*>(workspace.data) + kFactorsAt : nullptr;
   if (n_rows == 1 && !deal_words(steps, workspace, p)) return false;
-  if (bf16) return launch_kind<Bf16Chain>(p, weight_bytes, stream);
-  return all_common(steps) ? launch_kind<TiledChain<CommonFormats>>(p, weight_bytes, stream)
-                           : launch_kind<TiledChain<AllFormats>>(p, weight_bytes, stream);
+  if (bf16) return launch_kind<Bf16Chain>(p, weight_bytes, limits, stream);
+  return all_common(steps) ? launch_kind<TiledChain<CommonFormats>>(p, weight_bytes, limits, stream)
+                           : launch_kind<TiledChain<AllFormats>>(p, weight_bytes, limits, stream);
 }
 
 }  // namespace fimd::cuda
