@@ -70,16 +70,15 @@ struct Bf16Weights {
                                               WeightRing& ring, uint8_t* slot) {
     const int64_t stride = int64_t{2} * p.cols;
     ring.copy_weight_rows(
-        slot, kBf16SlotStride,
-        p.tasks[at.task].weights + kTileRows * at.index(p) * stride + 2 * kBf16TileCols * at.k,
+        slot, kBf16TileRowBytes,
+        p.tasks[at.task].weights + kTileRows * at.index(p) * stride + kBf16TileRowBytes * at.k,
         stride, n_rows(p, at), row_bytes(p, at));
   }
   template <int T, int kGroups>
   static __device__ __forceinline__ void multiply(const MatmulParams& p, const ItemCursor& at,
                                                   const uint8_t* slot, const uint8_t* x, int lane,
                                                   RowSums<kGroups>& sums) {
-    multiply_bf16<T, kGroups>(slot, kBf16SlotStride, row_bytes(p, at) / 64, x, p.groups, lane,
-                              sums);
+    multiply_bf16<T, kGroups>(slot, row_bytes(p, at) / 64, x, p.groups, lane, sums);
   }
 };
 

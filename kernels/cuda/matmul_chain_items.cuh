@@ -293,20 +293,20 @@ struct Bf16Chain {
   // A row's part is two lines of the L2 cache: a copy of its own.
   static __device__ __forceinline__ int together(const ChainParams&, int) { return 1; }
   __device__ __forceinline__ void advance(const ChainStep& step, int k, int) {
-    from += 2 * kBf16TileCols;
+    from += kBf16TileRowBytes;
     bytes = n_rows * row_bytes(step, k);
   }
   /// By all lanes.
   __device__ __forceinline__ void copy(uint8_t* slot, uint64_t* full, uint64_t policy,
                                        int lane) const {
     if (lane < n_rows) {
-      bulk_copy_once(slot + lane * kBf16SlotStride, from, bytes / n_rows, full, policy);
+      bulk_copy_once(slot + lane * kBf16TileRowBytes, from, bytes / n_rows, full, policy);
     }
   }
   template <int T, class F>
   static __device__ __forceinline__ void visit(const ChainStep& step, DType, int lane, const F& f) {
     f([&](int k, const uint8_t* weights, const uint8_t* x, Sums<T>& sums) {
-      multiply_bf16<T, 1>(weights, kBf16SlotStride, row_bytes(step, k) / 64, x, 1, lane, sums.of);
+      multiply_bf16<T, 1>(weights, row_bytes(step, k) / 64, x, 1, lane, sums.of);
       return weights;
     });
   }

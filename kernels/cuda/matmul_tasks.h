@@ -7,9 +7,6 @@
 
 namespace fimd::cuda {
 
-/// Rows of BF16 weights are this far apart in a slot of shared memory.
-inline constexpr int kBf16SlotStride = kBf16TileCols * 2;
-
 struct TaskParams {
   const uint8_t* weights;
   const float* bias;
@@ -52,7 +49,7 @@ inline TaskTotals set_tasks(const MatmulStep& step, TaskParams (&tasks)[kMaxMatm
     totals.row_tiles = end;
     const bool bf16 = from.w.type == DType::kBF16;
     totals.slot_bytes =
-        std::max(totals.slot_bytes, bf16 ? kTileRows * kBf16SlotStride : tasks[i].tile_bytes);
+        std::max(totals.slot_bytes, bf16 ? kTileRows * kBf16TileRowBytes : tasks[i].tile_bytes);
   }
   return totals;
 }

@@ -43,6 +43,8 @@ inline constexpr int kTileCols = 256;
 inline constexpr int kBlocksPerTile = kTileCols / 32;
 /// BF16 weights are row-major; this is how many columns a warp takes at a time.
 inline constexpr int kBf16TileCols = 128;
+/// Of which these are the bytes of a row; rows lie in shared memory one behind another.
+inline constexpr int kBf16TileRowBytes = 2 * kBf16TileCols;
 
 constexpr int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -205,24 +205,23 @@ __device__ __forceinline__ uint4 choose(bool first, const uint4& a, const uint4&
   return make_uint4(first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w);
 }
 
-/// The same for 128 columns of BF16 weights, 16 rows row_stride bytes apart (a multiple of 128), of
-/// which `chunks` blocks of 32 columns exist. Columns of the mma are tokens; lanes without one
-/// compute a copy.
+/// As multiply_tile(), for 16 rows of 128 columns of BF16 weights, of which `chunks` blocks of 32
+/// columns exist. Columns of the mma are tokens; lanes without one compute a copy.
 template <int T, int kGroups>
-__device__ __forceinline__ void multiply_bf16(const uint8_t* rows, int row_stride, int chunks,
-                                              const uint8_t* x, int groups, int lane,
-                                              RowSums<kGroups>& sums) {
+__device__ __forceinline__ void multiply_bf16(const uint8_t* rows, int chunks, const uint8_t* x,
+                                              int groups, int lane, RowSums<kGroups>& sums) {
   const int g = lane >> 2, t = lane & 3;
   // Rows begin in the same bank: lanes of odd ones read the chunks of a pair in the other order.
   const bool odd = g % 2 != 0;
-  const uint8_t* from = rows + g * row_stride + (odd ? 64 : 0) + 16 * t;
+  const uint8_t* from = rows + g * kBf16TileRowBytes + (odd ? 64 : 0) + 16 * t;
   const int other = odd ? -64 : 64;
 #pragma unroll
   for (int pair = 0; pair < kBf16TileCols / 32; pair += 2) {
     if (pair >= chunks) break;
     const uint8_t* at = from + 64 * pair;
     const uint4 upper[] = {load16(at), load16(at + other)};
-    const uint4 lower[] = {load16(at + 8 * row_stride), load16(at + 8 * row_stride + other)};
+    const uint4 lower[] = {load16(at + 8 * kBf16TileRowBytes),
+                           load16(at + 8 * kBf16TileRowBytes + other)};
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int chunk = pair + i;
