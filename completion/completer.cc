@@ -191,9 +191,9 @@ std::shared_ptr<Generator> CompleterCore::current_generator() {
     state.speculated = 0;
   }
   if (format_.takes_suffix()) {
-    spdlog::info("model {}: prompts in {} form", generator->info().name, format_.name);
+    log::info("model {}: prompts in {} form", generator->info().name, format_.name);
   } else {
-    spdlog::warn(
+    log::warn(
         "model {} has no fill-in-the-middle tokens of a known family: text after the cursor is "
         "not used. Qwen2.5-Coder, DeepSeek-Coder, StarCoder2, CodeLlama, CodeGemma, Codestral, "
         "Granite, Mellum, Seed-Coder and Stable-code models have them",
@@ -329,11 +329,11 @@ void CompleterCore::document_closed(const std::string& uri) {
 }
 
 void CompleterCore::did_show(const std::string& suggestion_id) {
-  spdlog::debug("suggestion {} shown", suggestion_id);
+  log::debug("suggestion {} shown", suggestion_id);
 }
 
 void CompleterCore::did_accept(const std::string& suggestion_id, size_t accepted_bytes) {
-  spdlog::debug("suggestion {}: {} bytes accepted", suggestion_id, accepted_bytes);
+  log::debug("suggestion {}: {} bytes accepted", suggestion_id, accepted_bytes);
 }
 
 void CompleterCore::set_options(CompletionOptions options) {

@@ -260,7 +260,7 @@ void CompleterCore::finish(const PendingPtr& pending, Result<CompletionResult> r
   report.total_ms = pending->watch.elapsed_ms();
   if (result.ok()) {
     const GenerationStats& stats = report.stats;
-    spdlog::info(
+    log::info(
         "completion {}: {} {}, {} cached + {} prefilled + {} decoded + {} scored tokens, gather "
         "{:.1f} ms, first text {:.1f} ms, total {:.1f} ms",
         pending->id, report.source, report.outcome, stats.cached_tokens, stats.prefilled_tokens,
@@ -268,8 +268,8 @@ void CompleterCore::finish(const PendingPtr& pending, Result<CompletionResult> r
         report.total_ms);
     result->report = report;
   } else {
-    spdlog::info("completion {}: {} ({}) after {:.1f} ms", pending->id,
-                 error_code_name(result.error().code), result.error().message, report.total_ms);
+    log::info("completion {}: {} ({}) after {:.1f} ms", pending->id,
+              error_code_name(result.error().code), result.error().message, report.total_ms);
   }
   gate_->post(
       [done = std::move(done), result = std::move(result)]() mutable { done(std::move(result)); });

@@ -10,11 +10,11 @@ namespace fimd {
 Exclusion user_exclusion(const CompletionOptions& options, const Workspace& workspace) {
   auto made = Exclusion::make(options.exclude);
   if (!made.ok()) {
-    spdlog::warn("exclude: {}; only the built-in patterns are in force", made.error().message);
+    log::warn("exclude: {}; only the built-in patterns are in force", made.error().message);
   }
   Exclusion exclusion = made.ok() ? std::move(made).value() : Exclusion();
   for (const std::string& message : exclusion.add_ignore_files(workspace)) {
-    spdlog::warn("{}", message);
+    log::warn("{}", message);
   }
   return exclusion;
 }

@@ -52,8 +52,8 @@ Result<ChosenBackend> make_cpu(const EngineOptions& options, const ModelSpec& sp
   constexpr int64_t kKvBytes = int64_t{512} << 20;
   constexpr int kChunk = 128;
   if (options.kv_type != "f16") {
-    spdlog::warn("engine.kv_type {} is for GPUs: the CPU keeps keys and values in half precision",
-                 options.kv_type);
+    log::warn("engine.kv_type {} is for GPUs: the CPU keeps keys and values in half precision",
+              options.kv_type);
   }
   CpuBackendOptions cpu;
   cpu.threads = options.threads > 0 ? options.threads : usable_physical_cores();
@@ -103,7 +103,7 @@ Result<ChosenBackend> choose_backend(const EngineOptions& options, const ModelSp
     if (automatic && !last && spec.weight_bytes < kLeastForGpu) continue;
     auto chosen = row.make(options, spec, mask, progress);
     if (chosen.ok() || !automatic || last) return chosen;
-    spdlog::info("not on {}: {}", row.name, chosen.error().message);
+    log::info("not on {}: {}", row.name, chosen.error().message);
   }
   return Error{ErrorCode::kInvalidArgument,
                "backend '" + options.backend + "' is not one of " + backend_names()};

@@ -113,12 +113,12 @@ Result<std::unique_ptr<Generator>> load_generator(const EngineOptions& options,
   auto generator = std::make_unique<LocalGenerator>(std::move(parts), scheduler);
   const ModelInfo& info = generator->info();
   if (info.context_length < wanted) {
-    spdlog::warn("the KV cache of {} MiB limits the context to {} of {} tokens",
-                 generator->status().kv_bytes_budget >> 20, info.context_length, wanted);
+    log::warn("the KV cache of {} MiB limits the context to {} of {} tokens",
+              generator->status().kv_bytes_budget >> 20, info.context_length, wanted);
   }
-  spdlog::info("loaded {} ({}, {}, {} M parameters, {} MiB, context {}) on {} in {:.0f} ms",
-               info.name, info.architecture, info.quantization, info.parameters / 1000000,
-               info.weight_bytes >> 20, info.context_length, info.backend, watch.elapsed_ms());
+  log::info("loaded {} ({}, {}, {} M parameters, {} MiB, context {}) on {} in {:.0f} ms", info.name,
+            info.architecture, info.quantization, info.parameters / 1000000,
+            info.weight_bytes >> 20, info.context_length, info.backend, watch.elapsed_ms());
   report(1, "ready");
   return std::unique_ptr<Generator>(std::move(generator));
 }

@@ -460,15 +460,14 @@ void Scheduler::end(Sequence& sequence, Result<GenerationStats> result) {
       status_.decode_tokens_per_second = 1000.0 * (stats.decoded_tokens - 1) / decode_ms;
     }
   }
-  const auto level = sequence.generates() ? spdlog::level::info : spdlog::level::debug;
-  spdlog::log(
-      level,
-      "request {}: {} prompt tokens, {} cached, {} computed, {} decoded; queue {:.1f} ms, "
-      "tokenize {:.1f}, prefill {:.1f}, first text {:.1f}, total {:.1f}; {}",
-      sequence.ticket->id, stats.prompt_tokens, stats.cached_tokens, stats.prefilled_tokens,
-      stats.decoded_tokens, stats.queue_ms, stats.tokenize_ms, stats.prefill_ms,
-      stats.first_text_ms, total_ms,
-      result.ok() ? finish_reason_name(stats.reason) : error_code_name(result.error().code));
+  const auto level = sequence.generates() ? log::Level::kInfo : log::Level::kDebug;
+  log::write(level,
+             "request {}: {} prompt tokens, {} cached, {} computed, {} decoded; queue {:.1f} ms, "
+             "tokenize {:.1f}, prefill {:.1f}, first text {:.1f}, total {:.1f}; {}",
+             sequence.ticket->id, stats.prompt_tokens, stats.cached_tokens, stats.prefilled_tokens,
+             stats.decoded_tokens, stats.queue_ms, stats.tokenize_ms, stats.prefill_ms,
+             stats.first_text_ms, total_ms,
+             result.ok() ? finish_reason_name(stats.reason) : error_code_name(result.error().code));
   if (sequence.request.sink) sequence.request.sink->on_done(std::move(result));
 }
 

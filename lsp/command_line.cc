@@ -76,7 +76,7 @@ int run_command_line(int argc, char** argv) {
   context.loaded = load_config(context.env);
   context.executable = executable_path();
   const std::string level = chosen->is_server ? context.config().string("log.level") : "warn";
-  if (Status status = set_up_log(level, ""); !status.ok()) return fail(status.error().message);
+  if (Status status = log::set_up(level, ""); !status.ok()) return fail(status.error().message);
   if (!chosen->is_server) {
     for (const ConfigProblem& problem : context.loaded.problems) {
       std::fprintf(stderr, "fimd: warning: %s\n", problem.text().c_str());

@@ -58,7 +58,7 @@ class Daemon {
     });
     watch_socket();
     watch_idleness();
-    spdlog::info("fimd {} listens on {}", build_id(), options_.socket);
+    log::info("fimd {} listens on {}", build_id(), options_.socket);
     server_.load_model();
     return {};
   }
@@ -85,14 +85,14 @@ class Daemon {
   void take_connection() {
     const int fd = ::accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC);
     if (fd >= 0 && !peer_is_same_user(fd)) {
-      spdlog::warn("refused a connection of another user");
+      log::warn("refused a connection of another user");
       ::close(fd);
     } else if (fd >= 0) {
       idle_timer_.cancel();
       server_.add_session(make_stream_transport(io_, fd, fd));
     } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
       // Out of descriptors or memory: the connection stays queued, so wait before the next try.
-      spdlog::error("cannot accept a connection: {}", std::strerror(errno));
+      log::error("cannot accept a connection: {}", std::strerror(errno));
       accept_timer_.expires_after(seconds(1));
       accept_timer_.async_wait([this](boost::system::error_code error) {
         if (!error) accept();
@@ -108,8 +108,8 @@ class Daemon {
     watch_timer_.async_wait([this](boost::system::error_code error) {
       if (error || stopping_) return;
       if (!owner_.intact()) {
-        spdlog::warn("the socket {} is gone; making it again", options_.socket);
-        if (Status status = listen(); !status.ok()) spdlog::error("{}", status.error().message);
+        log::warn("the socket {} is gone; making it again", options_.socket);
+        if (Status status = listen(); !status.ok()) log::error("{}", status.error().message);
       }
       watch_socket();
     });
@@ -131,7 +131,7 @@ class Daemon {
   void stop(const char* reason) {
     if (stopping_) return;
     stopping_ = true;
-    spdlog::info("stopping: {}", reason);
+    log::info("stopping: {}", reason);
     owner_.remove();  // from here on, newcomers start a daemon of their own
     boost::system::error_code ignored;
     listener_.close(ignored);
@@ -165,7 +165,7 @@ void tell_starter(int fd, const std::string& line) {
 Status run_daemon(const DaemonOptions& options, LoadedConfig config) {
   std::signal(SIGPIPE, SIG_IGN);
   asio::io_context io(1);
-  for (const ConfigProblem& problem : config.problems) spdlog::warn("{}", problem.text());
+  for (const ConfigProblem& problem : config.problems) log::warn("{}", problem.text());
   Daemon daemon(io, options, std::move(config));
   if (Status status = daemon.start(); !status.ok()) {
     tell_starter(options.ready_fd, status.error().code == ErrorCode::kUnavailable

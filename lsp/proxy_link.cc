@@ -149,7 +149,7 @@ void Proxy::State::greeted(const json& result) {
   const bool same = known && hello.build == build_id();
   if (!same && may_replace && (!known || hello.editors == 0)) {
     may_replace = false;
-    spdlog::info("replacing an idle daemon of build {} by {}", hello.build, build_id());
+    log::info("replacing an idle daemon of build {} by {}", hello.build, build_id());
     link = Link::kReplacing;
     daemon->send(R"({"jsonrpc":"2.0","id":)" + std::string(kStopId) +
                  R"(,"method":"fimd/stop","params":null})");
@@ -163,7 +163,7 @@ void Proxy::State::greeted(const json& result) {
     return;
   }
   if (!same) {
-    spdlog::warn("using the running daemon, build {}; this program is {}", hello.build, build_id());
+    log::warn("using the running daemon, build {}; this program is {}", hello.build, build_id());
   }
   link_up();
 }
@@ -195,7 +195,7 @@ void Proxy::State::no_daemon(const std::string& why) {
   link = Link::kDown;
   gave_up_at = SteadyClock::now();
   const std::string message = "fimd: no daemon: " + why + " (log: " + options.place.log + ")";
-  spdlog::error("{}", message);
+  log::error("{}", message);
   const auto unanswered = std::exchange(pending, {});
   for (const auto& [id, request] : unanswered) {
     editor->send(error_reply(id, rpc::kRequestFailed, message));
@@ -215,7 +215,7 @@ void Proxy::State::no_daemon(const std::string& why) {
 void Proxy::State::daemon_message(const std::string& body) {
   auto message = parse_json(body);
   if (!message.ok()) {
-    spdlog::error("the daemon sent malformed JSON");
+    log::error("the daemon sent malformed JSON");
     return;
   }
   const std::string method = string_member(*message, "method");
@@ -273,7 +273,7 @@ void Proxy::State::daemon_closed() {
     retry_later();
     return;
   }
-  spdlog::warn("the daemon ended; starting another one");
+  log::warn("the daemon ended; starting another one");
   for (const std::string& token : std::exchange(progress, {})) {
     editor->send(R"({"jsonrpc":"2.0","method":"$/progress","params":{"token":)" + token +
                  R"(,"value":{"kind":"end"}}})");

@@ -155,7 +155,7 @@ std::vector<std::string> Shadow::replay(const std::string& init_id, bool fresh) 
   for (auto& [uri, document] : state_->documents) {
     document.settle(state_->encoding);
     if (document.lost) {
-      spdlog::warn("a document whose text is not known is left out");
+      log::warn("a document whose text is not known is left out");
       continue;
     }
     out.push_back(notification("textDocument/didOpen", {{"textDocument",

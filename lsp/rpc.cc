@@ -243,11 +243,11 @@ void RpcConnection::State::notification(const std::string& method, const Json& p
   if (options.admit && options.admit(method, false)) return;
   const Binder::RawNotification* handler = binder->find_notification(method);
   if (handler == nullptr) {
-    if (!method.starts_with("$/")) spdlog::debug("lsp: ignoring notification {}", method);
+    if (!method.starts_with("$/")) log::debug("lsp: ignoring notification {}", method);
     return;
   }
   if (Status status = (*handler)(params); !status.ok()) {
-    spdlog::warn("lsp: notification {} ignored: {}", method, status.error().message);
+    log::warn("lsp: notification {} ignored: {}", method, status.error().message);
   }
 }
 
@@ -255,7 +255,7 @@ void RpcConnection::State::response(const Json& message) {
   const auto id = message.find("id");
   const auto it = id == message.end() ? calls.end() : calls.find(dump_json(*id));
   if (it == calls.end()) {
-    spdlog::debug("lsp: a response to no request of ours");
+    log::debug("lsp: a response to no request of ours");
     return;
   }
   const ResponseFn done = std::move(it->second);

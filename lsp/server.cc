@@ -71,7 +71,7 @@ Server::~Server() {
 void Server::load_model() {
   auto options = engine_options(config_.config);
   if (!options.ok()) {
-    spdlog::error("{}", options.error().message);
+    log::error("{}", options.error().message);
     model_.phase = ModelState::Phase::kFailed;
     model_.message = options.error().message;
     tell_sessions();
@@ -82,7 +82,7 @@ void Server::load_model() {
 
 void Server::use_engine(const EngineOptions& options) {
   if (model_.phase != ModelState::Phase::kFailed && same_engine(options, engine_options_)) return;
-  spdlog::info("an editor asks for {}", options.model_path);
+  log::info("an editor asks for {}", options.model_path);
   start_loading(options);
 }
 
@@ -90,10 +90,10 @@ void Server::use_engine(const EngineOptions& options) {
 void Server::device_lost(uint64_t serial) {
   if (model_.serial != serial || model_.phase != ModelState::Phase::kReady) return;
   ++devices_lost_;
-  spdlog::error("the device that ran the model is lost; loading the model again");
+  log::error("the device that ran the model is lost; loading the model again");
   constexpr int kEnough = 3;
   if (devices_lost_ >= kEnough && engine_options_.backend == "auto") {
-    spdlog::error("that was the {}rd time: from now on the CPU computes", kEnough);
+    log::error("that was the {}rd time: from now on the CPU computes", kEnough);
     engine_options_.backend = "cpu";
   }
   start_loading(engine_options_);
@@ -126,9 +126,9 @@ void Server::start_loading(EngineOptions options) {
     // std::function wants copyable captures.
     auto loaded = std::make_shared<Result<std::unique_ptr<Generator>>>(load(options, progress));
     if (loaded->ok()) {
-      spdlog::info("loaded {} in {:.0f} ms", options.model_path, watch.elapsed_ms());
+      log::info("loaded {} in {:.0f} ms", options.model_path, watch.elapsed_ms());
     } else {
-      spdlog::error("cannot load {}: {}", options.model_path, loaded->error().message);
+      log::error("cannot load {}: {}", options.model_path, loaded->error().message);
     }
     loader->post([serial, loaded, options](Server& server) {
       server.loader_->running = false;

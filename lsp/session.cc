@@ -122,7 +122,7 @@ void Session::initialize(InitializeParams params, Reply<InitializeResult> reply)
   apply_settings(false);
   completer_ = host_->make_completer(&workspace_, config_.completion_options());
   commander_ = host_->make_commander(&workspace_, config_.completion_options());
-  spdlog::info("session {}: {} connected, {}", id_, describe().client, encoding_name(encoding_));
+  log::info("session {}: {} connected, {}", id_, describe().client, encoding_name(encoding_));
   InitializeResult result;
   result.encoding = encoding_;
   result.completion = announces_completion();
@@ -176,21 +176,19 @@ void Session::exit() {
 
 void Session::leave() {
   if (phase_ == Phase::kExited) return;
-  if (phase_ != Phase::kNew) spdlog::info("session {}: {} left", id_, describe().client);
+  if (phase_ != Phase::kNew) log::info("session {}: {} left", id_, describe().client);
   exit_code_ = phase_ == Phase::kShutDown ? 0 : 1;
   phase_ = Phase::kExited;
 }
 
 void Session::closed(const Status& status) {
-  if (!status.ok()) spdlog::warn("session {}: {}", id_, status.error().message);
+  if (!status.ok()) log::warn("session {}: {}", id_, status.error().message);
   leave();
   host_->session_ended(id_, exit_code_);
 }
 
 void Session::trace(bool outgoing, std::string_view body) {
-  if (spdlog::should_log(spdlog::level::trace)) {
-    spdlog::trace("session {} {} {}", id_, outgoing ? "->" : "<-", body);
-  }
+  log::trace("session {} {} {}", id_, outgoing ? "->" : "<-", body);
   if (phase_ != Phase::kRunning || (trace_ != "messages" && trace_ != "verbose")) return;
   if (outgoing && body.find(R"("method":"$/)") < 24) return;  // not the trace of a trace
   const std::string message = std::string(outgoing ? "sent " : "received ") +

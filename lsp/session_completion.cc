@@ -210,7 +210,7 @@ void Session::finished(const DocumentPtr& document, const Result<CompletionResul
     report.outcome = error_code_name(result.error().code);
   }
   const GenerationStats& stats = report.stats;
-  spdlog::debug(
+  log::debug(
       "session {}: {} v{}: {} {} cached {} prefilled {} decoded {}; gather {:.1f} queue {:.1f} "
       "prefill {:.1f} first {:.1f} total {:.1f} ms",
       id_, document->language_id(), document->version(), report.source, report.outcome,

@@ -19,7 +19,7 @@ void Session::bind_documents() {
 
 void Session::did_open(DidOpenParams params) {
   if (workspace_.find(params.uri)) {
-    spdlog::warn("session {}: a document was opened twice; the newer text counts", id_);
+    log::warn("session {}: a document was opened twice; the newer text counts", id_);
     completer_->document_closed(params.uri);
     commander_->document_closed(params.uri);
     (void)workspace_.close(params.uri);
@@ -33,13 +33,13 @@ void Session::did_open(DidOpenParams params) {
 void Session::did_change(DidChangeParams params) {
   const DocumentPtr old = workspace_.find(params.uri);
   if (!old) {
-    spdlog::warn("session {}: a change of a document that is not open", id_);
+    log::warn("session {}: a change of a document that is not open", id_);
     return;
   }
   const int64_t version = params.version.value_or(old->version() + 1);
   if (version < old->version()) {
-    spdlog::warn("session {}: a change to version {} after version {} is ignored", id_, version,
-                 old->version());
+    log::warn("session {}: a change to version {} after version {} is ignored", id_, version,
+              old->version());
     return;
   }
   if (lost_.contains(params.uri)) {
@@ -54,8 +54,7 @@ void Session::did_change(DidChangeParams params) {
     lost_.insert(params.uri);
     completer_->document_closed(params.uri);
     commander_->document_closed(params.uri);
-    spdlog::error("session {}: version {} does not apply: {}", id_, version,
-                  changed.error().message);
+    log::error("session {}: version {} does not apply: {}", id_, version, changed.error().message);
     rpc_.notify("window/logMessage",
                 MessageParams{MessageType::kError,
                               "fimd: a change of " + params.uri + " does not fit the text (" +
@@ -70,7 +69,7 @@ void Session::did_change(DidChangeParams params) {
 void Session::did_close(const DocumentParams& params) {
   lost_.erase(params.uri);
   if (!workspace_.find(params.uri)) {
-    spdlog::warn("session {}: a document was closed that is not open", id_);
+    log::warn("session {}: a document was closed that is not open", id_);
     return;
   }
   completer_->document_closed(params.uri);

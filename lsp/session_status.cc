@@ -20,8 +20,7 @@ void Session::pull_configuration() {
               const auto self = weak.lock();
               if (!self || self->phase_ != Phase::kRunning) return;
               if (!answer.ok()) {
-                spdlog::debug("session {}: no configuration: {}", self->id_,
-                              answer.error().message);
+                log::debug("session {}: no configuration: {}", self->id_, answer.error().message);
                 return;
               }
               self->pulled_settings_ = *answer;
@@ -66,7 +65,7 @@ void Session::apply_settings(bool report_problems) {
 void Session::report_config_problems(const std::vector<ConfigProblem>& problems) {
   for (const ConfigProblem& problem : problems) {
     if (!reported_problems_.insert(problem.text()).second) continue;
-    spdlog::warn("session {}: {}", id_, problem.text());
+    log::warn("session {}: {}", id_, problem.text());
     show(MessageType::kWarning, "fimd: " + problem.text());
   }
 }

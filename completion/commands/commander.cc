@@ -304,12 +304,12 @@ class CommanderCore : public std::enable_shared_from_this<CommanderCore> {
         decoded += flow.result.ok() ? flow.result->decoded_tokens : 0;
       }
       const GenerationStats stats = *run->flows.front().result;
-      spdlog::info("command {} {}: {} cached + {} prefilled + {} decoded tokens, total {:.0f} ms",
-                   run->id, run->request.command, stats.cached_tokens, stats.prefilled_tokens,
-                   decoded, run->watch.elapsed_ms());
+      log::info("command {} {}: {} cached + {} prefilled + {} decoded tokens, total {:.0f} ms",
+                run->id, run->request.command, stats.cached_tokens, stats.prefilled_tokens, decoded,
+                run->watch.elapsed_ms());
     } else {
-      spdlog::info("command {} {}: {} after {:.0f} ms", run->id, run->request.command,
-                   error_code_name(result.error().code), run->watch.elapsed_ms());
+      log::info("command {} {}: {} after {:.0f} ms", run->id, run->request.command,
+                error_code_name(result.error().code), run->watch.elapsed_ms());
     }
     gate_->post([done = std::move(done), result = std::move(result)]() mutable {
       done(std::move(result));

@@ -40,7 +40,7 @@ Result<std::unique_ptr<CudaBackend>> CudaBackend::make(
 Status CudaBackend::open_device() {
   FIMD_RETURN_IF_ERROR(cuda::check(cudaSetDevice(options_.device), "choosing the device"));
   if (cuda::is_sticky(cudaFree(nullptr))) {
-    spdlog::warn("the GPU was lost in this process before; starting it again");
+    log::warn("the GPU was lost in this process before; starting it again");
     FIMD_RETURN_IF_ERROR(reset_cuda(options_.device));
   }
   cudaDeviceProp properties = {};
@@ -54,7 +54,7 @@ Status CudaBackend::open_device() {
     if (cublas.ok()) {
       cublas_ = std::move(*cublas);
     } else {
-      spdlog::warn("{}", cublas.error().message);
+      log::warn("{}", cublas.error().message);
     }
   }
   return {};
@@ -96,7 +96,7 @@ Status CudaBackend::take_memory(const ModelSpec& spec) {
   FIMD_ASSIGN_OR_RETURN(results_, cuda::PinnedBuffer::make(kHosts * result_bytes, "a pass"));
   FIMD_ASSIGN_OR_RETURN(best_results_,
                         cuda::PinnedBuffer::make(result_bytes * cuda::kMaxBest, "a pass"));
-  spdlog::info("GPU memory: {} of {} MiB that were free", plan_.text(), free >> 20);
+  log::info("GPU memory: {} of {} MiB that were free", plan_.text(), free >> 20);
   return {};
 }
 
@@ -217,7 +217,7 @@ void CudaBackend::make_graph(const PassShape& shape) {
   });
   if (captured.ok()) return;
   graphs_ok_ = false;
-  spdlog::warn("passes are launched piece by piece, which is slower: {}", captured.error().message);
+  log::warn("passes are launched piece by piece, which is slower: {}", captured.error().message);
 }
 
 /// What one editor asks for: a token after another, or those of a search's branches, and the few

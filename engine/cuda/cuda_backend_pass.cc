@@ -330,8 +330,7 @@ Status CudaBackend::finish(Status launched) {
   // An error that stays is one of the context.
   lost_ = !stream_.synchronize().ok() || cudaGetLastError() != cudaSuccess;
   const std::string message = (launched.ok() ? ran : launched).error().message;
-  spdlog::error("a pass failed on {}{}: {}", name_, lost_ ? ", and the device is lost" : "",
-                message);
+  log::error("a pass failed on {}{}: {}", name_, lost_ ? ", and the device is lost" : "", message);
   if (lost_) let_go();
   return Error{ErrorCode::kUnavailable,
                lost_ ? "the GPU stopped working; the model must be reloaded (" + message + ")"

@@ -85,7 +85,7 @@ Result<MergeTable> read_merges(const VocabData& data, const Vocab& vocab,
     }
   }
   if (unusable > 0) {
-    spdlog::warn("vocabulary: {} of {} merges are not of tokens and are ignored", unusable, n);
+    log::warn("vocabulary: {} of {} merges are not of tokens and are ignored", unusable, n);
   }
   return table;
 }

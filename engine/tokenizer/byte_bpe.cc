@@ -56,8 +56,7 @@ class ByteBpe : public BpeTokenizer {
 
 Result<std::unique_ptr<Tokenizer>> make_byte_bpe(VocabData data) {
   if (data.pre.empty() && data.pre_patterns.empty()) {
-    spdlog::warn(
-        "the model does not name its pre-tokenizer; using \"default\", which may be wrong");
+    log::warn("the model does not name its pre-tokenizer; using \"default\", which may be wrong");
     data.pre = "default";
   }
   std::unique_ptr<PreTokenizer> pre;
@@ -73,7 +72,7 @@ Result<std::unique_ptr<Tokenizer>> make_byte_bpe(VocabData data) {
     if (vocab.byte_token(static_cast<unsigned char>(b)) == kNoToken) ++missing;
   }
   if (missing > 0) {
-    spdlog::warn("vocabulary: {} bytes have no token; they are dropped from text", missing);
+    log::warn("vocabulary: {} bytes have no token; they are dropped from text", missing);
   }
   const PreTokenizerTraits traits = pretokenizer_traits(data.pre);
   return std::unique_ptr<Tokenizer>(std::make_unique<ByteBpe>(

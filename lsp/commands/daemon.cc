@@ -52,13 +52,13 @@ CommandSpec daemon_command() {
                 args->idle_seconds >= 0 ? args->idle_seconds : static_cast<int>(minutes * 60);
             options.ready_fd = args->ready_fd;
             if (const std::string& file = context.config().string("log.file"); !file.empty()) {
-              const Status status = set_up_log(context.config().string("log.level"), place.log);
-              if (!status.ok()) spdlog::warn("{}", status.error().message);
+              const Status status = log::set_up(context.config().string("log.level"), place.log);
+              if (!status.ok()) log::warn("{}", status.error().message);
             }
             const Status status = run_daemon(options, std::move(context.loaded));
             int code = 0;
             if (!status.ok()) code = fail(status.error().message);
-            spdlog::default_logger()->flush();
+            log::flush();
             std::fflush(nullptr);
             std::_Exit(code);  // a model that is still loading must not see destructors run
             return code;

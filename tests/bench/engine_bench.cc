@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: engine_bench MODEL.gguf SOURCE-FILE [threads] [prompt tokens]\n");
     return 2;
   }
-  (void)set_up_log("warn", "");
+  (void)log::set_up("warn", "");
   EngineOptions options;
   options.model_path = argv[1];
   options.threads = argc > 3 ? std::atoi(argv[3]) : 0;

@@ -401,7 +401,7 @@ int run(int argc, char** argv) {
     fail("--only knows search and decode");
   }
   if (argc % 2 == 0) fail(std::string("what is ") + argv[argc - 1] + "?");
-  static_cast<void>(set_up_log("warn", ""));
+  static_cast<void>(log::set_up("warn", ""));
   const CudaProbe probe = probe_cuda();
   const CudaDevice* device = probe.best();
   if (device == nullptr) {

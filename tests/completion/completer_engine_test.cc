@@ -3,6 +3,7 @@
 
 #include "completion/brackets.h"
 #include "engine/load.h"
+#include "support/log.h"
 #include "tests/completion/test_support.h"
 
 namespace fimd {
@@ -11,7 +12,7 @@ namespace {
 using testing::applied;
 
 std::shared_ptr<Generator> load(const std::string& path) {
-  spdlog::set_level(spdlog::level::off);
+  log::set_level(log::Level::kOff);
   EngineOptions options;
   options.model_path = path;
   options.threads = 1;

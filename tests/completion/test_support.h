@@ -157,7 +157,7 @@ class Session {
                                         delayed.emplace_back(delay_ms, std::move(task));
                                       })) {
     workspace.set_folders({"/project"});
-    spdlog::set_level(spdlog::level::off);
+    log::set_level(log::Level::kOff);
   }
 
   /// Opens a document (or replaces its text) with the cursor where the marker is.

@@ -9,7 +9,7 @@ namespace fimd {
 namespace {
 
 std::shared_ptr<Generator> tiny_model() {
-  spdlog::set_level(spdlog::level::off);
+  log::set_level(log::Level::kOff);
   EngineOptions options;
   options.model_path = "tests/fixtures/qwen2-tiny.gguf";
   options.threads = 1;

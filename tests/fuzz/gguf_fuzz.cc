@@ -1,16 +1,15 @@
 // Model files: the container, the metadata, the tokenizer and the description of the model.
-#include <spdlog/spdlog.h>
-
 #include <cstdint>
 #include <span>
 
 #include "engine/gguf.h"
 #include "engine/gguf_vocab.h"
 #include "engine/model_spec.h"
+#include "support/log.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace fimd;
-  spdlog::set_level(spdlog::level::off);
+  log::set_level(log::Level::kOff);
   const auto file = GgufFile::parse(std::as_bytes(std::span(data, size)), "fuzz");
   if (!file.ok()) return 0;
   for (const ModelTensor& tensor : (*file)->tensors()) {

@@ -1,14 +1,13 @@
 // tokenizer.json, and a text encoded by whatever it describes.
-#include <spdlog/spdlog.h>
-
 #include <cstdint>
 #include <string_view>
 
 #include "engine/tokenizer/load.h"
+#include "support/log.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace fimd;
-  spdlog::set_level(spdlog::level::off);
+  log::set_level(log::Level::kOff);
   const auto made = parse_tokenizer_json({reinterpret_cast<const char*>(data), size});
   if (!made.ok()) return 0;
   std::vector<TokenId> ids;

@@ -12,6 +12,6 @@ int main(int argc, char** argv) {
     std::puts("skipped: no NVIDIA GPU or driver here");
     return 77;  // ctest's SKIP_RETURN_CODE
   }
-  static_cast<void>(fimd::set_up_log("warn", ""));
+  static_cast<void>(fimd::log::set_up("warn", ""));
   return doctest::Context(argc, argv).run();
 }

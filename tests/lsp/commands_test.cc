@@ -37,7 +37,7 @@ struct Editor {
 
   explicit Editor(const std::string& model, const std::string& encoding = "utf-16",
                   bool shows_results = true, Json options = nullptr) {
-    spdlog::set_level(spdlog::level::off);
+    log::set_level(log::Level::kOff);
     host.queue = &queue;
     if (model.empty()) {
       host.state.phase = ModelState::Phase::kLoading;

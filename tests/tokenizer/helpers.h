@@ -3,7 +3,6 @@
 #pragma once
 
 #include <doctest/doctest.h>
-#include <spdlog/spdlog.h>
 
 #include <cstdint>
 #include <memory>
@@ -15,19 +14,20 @@
 
 #include "engine/tokenizer/byte_level.h"
 #include "engine/tokenizer/load.h"
+#include "support/log.h"
 
 namespace fimd::test {
 
 /// Keeps warnings about deliberately odd vocabularies out of the test output.
 class QuietLog {
  public:
-  QuietLog() : level_(spdlog::get_level()) { spdlog::set_level(spdlog::level::off); }
-  ~QuietLog() { spdlog::set_level(level_); }
+  QuietLog() : level_(log::level()) { log::set_level(log::Level::kOff); }
+  ~QuietLog() { log::set_level(level_); }
   QuietLog(const QuietLog&) = delete;
   QuietLog& operator=(const QuietLog&) = delete;
 
  private:
-  spdlog::level::level_enum level_;
+  log::Level level_;
 };
 
 inline std::vector<TokenId> encode(const Tokenizer& tokenizer, std::string_view text) {

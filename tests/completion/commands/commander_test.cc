@@ -6,6 +6,7 @@
 
 #include "completion/commands/answer.h"
 #include "completion/fim_format.h"
+#include "support/log.h"
 #include "tests/completion/test_support.h"
 
 namespace fimd {
@@ -34,7 +35,7 @@ struct Reply {
 class Editor {
  public:
   explicit Editor(CompletionOptions options = {}) : options_(std::move(options)) {
-    spdlog::set_level(spdlog::level::off);
+    log::set_level(log::Level::kOff);
     ModelInfo& info = generator->info();
     info.name = "scripted";
     info.path = "/models/scripted.gguf";
