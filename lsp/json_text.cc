@@ -97,8 +97,8 @@ Result<nlohmann::json> parse_json(std::string_view text) {
   }
 }
 
-std::string dump_json(const nlohmann::json& json) {
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+std::string dump_json(const nlohmann::json& json, int indent) {
+  return json.dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 std::string string_member(const nlohmann::json& json, const char* key) {

@@ -13,8 +13,8 @@ namespace fimd::lsp {
 /// which editors send for half an emoji, become U+FFFD.
 Result<nlohmann::json> parse_json(std::string_view text);
 
-/// Compact; invalid UTF-8 becomes U+FFFD.
-std::string dump_json(const nlohmann::json& json);
+/// Compact, or in lines with so many spaces for each level; invalid UTF-8 becomes U+FFFD.
+std::string dump_json(const nlohmann::json& json, int indent = -1);
 
 /// The member `key` if `json` is an object and the member a string, else "".
 std::string string_member(const nlohmann::json& json, const char* key);

@@ -126,7 +126,7 @@ Status open(Client& client, const SourceFile& file) {
 
 int print_result(const Args& args, const SourceFile& file, const Json& result, bool streamed) {
   if (args.json) {
-    std::printf("%s\n", result.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", dump_json(result, 2).c_str());
     return 0;
   }
   if (string_member(result, "kind") != "edit") {

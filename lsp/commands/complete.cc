@@ -110,7 +110,7 @@ void print_cost(const Json& report) {
 
 int print(const Args& args, const Json& result) {
   if (args.json) {
-    std::printf("%s\n", result.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", dump_json(result, 2).c_str());
     return 0;
   }
   if (result.contains("explanation")) print_explanation(result["explanation"]);

@@ -10,11 +10,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "engine/cpu_backend.h"
 #include "engine/gguf.h"
 #include "engine/safetensors.h"
+#include "tests/json.h"
 
 namespace fimd {
 namespace {
@@ -57,7 +57,7 @@ void write_safetensors(const fs::path& path, const std::vector<Entry>& entries) 
                           {"data_offsets", {at, at + entry.bytes.size()}}};
     at += entry.bytes.size();
   }
-  const std::string text = header.dump();
+  const std::string text = test::dump_json(header);
   const uint64_t size = text.size();
   std::ofstream out(path, std::ios::binary);
   out.write(reinterpret_cast<const char*>(&size), sizeof size);
@@ -200,7 +200,7 @@ void convert(const GgufFile& file, const fs::path& to, size_t parts) {
     write_safetensors(to / name, files[part]);
   }
   if (parts > 1) {
-    write_text(to / "model.safetensors.index.json", Json{{"weight_map", map}}.dump());
+    write_text(to / "model.safetensors.index.json", test::dump_json({{"weight_map", map}}));
   }
   Json config = {
       {"model_type", arch},
@@ -234,7 +234,7 @@ void convert(const GgufFile& file, const fs::path& to, size_t parts) {
                               {"high_freq_factor", 4.0},
                               {"original_max_position_embeddings", 16}};
   }
-  write_text(to / "config.json", config.dump());
+  write_text(to / "config.json", test::dump_json(config));
 }
 
 std::vector<float> logits_of(const ModelSource& source) {
@@ -303,12 +303,11 @@ TEST_CASE("a directory that is not a whole model says what is missing") {
   fs::remove(path / "model.safetensors.index.json");
   fs::rename(path / "weights", path / "model.safetensors");
 
-  std::ifstream in(path / "config.json");
-  const Json config = Json::parse(in);
+  const Json config = test::read_json(path / "config.json");
   const auto with = [&](const char* key, const Json& value) {
     Json changed = config;
     changed[key] = value;
-    write_text(path / "config.json", changed.dump());
+    write_text(path / "config.json", test::dump_json(changed));
   };
   with("model_type", "gpt_neox");
   CHECK(says("of type 'gpt_neox'"));
@@ -326,7 +325,7 @@ TEST_CASE("a directory that is not a whole model says what is missing") {
   CHECK(says("is not a JSON object"));
 
   // The tokenizer is only looked for when it is needed.
-  write_text(path / "config.json", config.dump());
+  write_text(path / "config.json", test::dump_json(config));
   const auto source = open_model_source(path.string());
   REQUIRE(source.ok());
   CHECK((*source)->tokenizer().error().message.find("tokenizer.json") != std::string::npos);

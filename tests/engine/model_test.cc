@@ -6,7 +6,6 @@
 #include <cmath>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
 
@@ -15,6 +14,7 @@
 #include "tests/engine/model_support.h"
 #include "tests/engine/random_model.h"
 #include "tests/engine/reference_model.h"
+#include "tests/json.h"
 
 namespace fimd {
 namespace {
@@ -67,8 +67,7 @@ struct Fixture {
 
 Fixture read_fixture(const std::string& name) {
   const std::string base = "tests/fixtures/" + name;
-  std::ifstream description(base + ".json");
-  const auto json = nlohmann::json::parse(description);
+  const auto json = test::read_json(base + ".json");
   Fixture fixture;
   fixture.prompts = json["prompts"].get<std::vector<std::vector<TokenId>>>();
   fixture.vocab = json["vocab"].get<size_t>();
@@ -86,8 +85,7 @@ Fixture read_fixture(const std::string& name) {
 /// rounded to 8 bits before each of 126 quantised products, so logits differ by some hundredths
 /// (root mean square); logits themselves spread over about 3.
 TEST_CASE("the shipped model's tokens and logits equal those of its training code") {
-  std::ifstream description("tests/fixtures/fimd-small/logits.json");
-  const auto json = nlohmann::json::parse(description);
+  const auto json = test::read_json("tests/fixtures/fimd-small/logits.json");
   const auto vocab = json["vocab"].get<size_t>();
   std::ifstream data("tests/fixtures/fimd-small/logits.bin", std::ios::binary);
   Model model = load("models/fimd-small.gguf");

@@ -5,6 +5,7 @@
 #include "completion/task_queue.h"
 #include "engine/load.h"
 #include "support/log.h"
+#include "tests/json.h"
 #include "tests/lsp/damage.h"
 #include "tests/lsp/session_fixture.h"
 
@@ -271,7 +272,7 @@ TEST_CASE("damaged commands are refused, and every request is answered once") {
                 {"workDoneToken", 3}};
     }
     for (int i = 0; i < 2; ++i) damage(&params, &random);
-    CAPTURE(params.dump());
+    CAPTURE(test::dump_json(params));
     const int id =
         editor.send(command ? "workspace/executeCommand" : "textDocument/codeAction", params);
     REQUIRE(editor.wait(id) != nullptr);

@@ -4,10 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "lsp/paths.h"
+#include "tests/json.h"
 
 namespace fimd::lsp {
 namespace {
@@ -80,7 +80,7 @@ TEST_CASE("numbers, from every place; integers will do") {
   config.merge_environment({{"FIMD_COMPLETION_MIN_MEAN_LOGPROB", "-0.25"}}, &problems);
   CHECK(logprob(config) == -0.25);
   CHECK(config.value_text("completion.min_mean_logprob") == "-0.25");
-  config.merge_json(nlohmann::json::parse(R"({"completion":{"minMeanLogprob":-4}})"), "editor",
+  config.merge_json(test::parse_json(R"({"completion":{"minMeanLogprob":-4}})"), "editor",
                     &problems);
   CHECK(logprob(config) == -4);
   CHECK(config.value_text("completion.min_mean_logprob") == "-4.0");
@@ -167,17 +167,17 @@ TEST_CASE("editors may write settings nested, dotted, in camelCase or under fimd
     CAPTURE(text);
     Config config;
     Problems problems;
-    config.merge_json(nlohmann::json::parse(text), "editor", &problems);
+    config.merge_json(test::parse_json(text), "editor", &problems);
     CHECK(problems.empty());
     CHECK(config.integer("completion.timeout_ms") == 77);
     CHECK(config.origin("completion.timeout_ms") == "editor");
   }
   Config config;
   Problems problems;
-  config.merge_json(nlohmann::json::parse(R"({"completion":{"timeoutMS":1,"snippets":[1]},"a":2})"),
+  config.merge_json(test::parse_json(R"({"completion":{"timeoutMS":1,"snippets":[1]},"a":2})"),
                     "editor", &problems);
   CHECK(problems.size() == 3);
-  config.merge_json(nlohmann::json::parse("[3]"), "editor", &problems);
+  config.merge_json(test::parse_json("[3]"), "editor", &problems);
   config.merge_json(nullptr, "editor", &problems);
   CHECK(problems.size() == 4);
 }

@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 
+#include "tests/json.h"
 #include "tests/lsp/process_peer.h"
 
 namespace fimd::lsp {
@@ -65,13 +66,13 @@ TEST_CASE("editors that start at once share one daemon and one model") {
     const std::string uri = "file:///" + std::to_string(i) + ".py";
     open(editors[i], uri, "abc\n");
     const json answer = ask(editors[i], 1, uri);
-    CHECK_MESSAGE(answer.contains("result"), answer.dump() << home.log());
+    CHECK_MESSAGE(answer.contains("result"), test::dump_json(answer) << home.log());
   }
   // Documents are not shared: one editor's are unknown to the other.
   CHECK(ask(editors[0], 2, "file:///1.py")["error"]["code"] == -32602);
   const auto [code, text] = home.run({"status", "--json"});
   CHECK(code == 0);
-  const json status = json::parse(text);
+  const json status = test::parse_json(text);
   CHECK(status["pid"] == daemon);
   CHECK(status["state"] == "ready");
   CHECK(status["editors"].size() == kEditors);
@@ -258,7 +259,7 @@ TEST_CASE("commands answer with and without a daemon") {
     }
     const auto [code, text] = home.run({"complete", "--explain", "--json", file + ":2:13"});
     CHECK_MESSAGE(code == 0, home.log());
-    const json result = json::parse(text);
+    const json result = test::parse_json(text);
     CHECK(result["suggestions"].is_array());
     CHECK(result["report"]["promptTokens"].get<int>() > 0);
     CHECK(result["explanation"]["rendered"].get<std::string>().find("return a") !=
@@ -292,7 +293,7 @@ TEST_CASE("the model that comes with fimd completes code") {
   std::ofstream(file) << "import os\nimport sys\n\n\ndef main():\n    for i in ran\n";
   const auto [code, text] = home.run({"complete", "--json", file + ":6"});
   REQUIRE_MESSAGE(code == 0, home.log());
-  const json result = json::parse(text);
+  const json result = test::parse_json(text);
   REQUIRE_MESSAGE(result["suggestions"].size() == 1, text);
   CHECK(result["suggestions"][0]["text"].get<std::string>().starts_with("ge("));
 }
@@ -347,7 +348,7 @@ TEST_CASE("a model that chats explains on the terminal, from a daemon and withou
   CHECK(home.run({"explain", file + ":2", "why?"}) == std::pair{0, text});
   const auto [json_code, answer] = home.run({"explain", "--json", file + ":2", "why?"});
   CHECK(json_code == 0);
-  CHECK(json::parse(answer)["kind"] == "markdown");
+  CHECK(test::parse_json(answer)["kind"] == "markdown");
   CHECK(home.run({"refactor", file + ":2", "rename a"}).first == 1);  // noise is no code
   leave(editor);
 }

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "lsp/transport.h"
+#include "tests/json.h"
 
 namespace fimd::lsp {
 
@@ -21,7 +21,7 @@ struct MemoryPeer {
   }
   void receive(nlohmann::json message) {
     message["jsonrpc"] = "2.0";
-    receive_text(message.dump());
+    receive_text(test::dump_json(message));
   }
   /// Takes the answer to `id` out of what was sent; null if there is none.
   nlohmann::json take_answer(const nlohmann::json& id) {
@@ -53,7 +53,7 @@ class MemoryTransport : public Transport {
 
   void start(Handlers handlers) override { peer_->handlers = std::move(handlers); }
   void send(std::string body, Delivery) override {
-    if (!peer_->closed) peer_->sent.push_back(nlohmann::json::parse(body));
+    if (!peer_->closed) peer_->sent.push_back(test::parse_json(body));
   }
   void close_after_flush() override {
     peer_->closed = true;

@@ -17,6 +17,7 @@
 #include "lsp/client.h"
 #include "lsp/config.h"
 #include "lsp/unix_socket.h"
+#include "tests/json.h"
 
 namespace fimd::lsp {
 namespace {
@@ -127,7 +128,7 @@ pid_t Home::daemon_pid() const {
   if (!client.ok()) return 0;
   const auto hello = client->call("fimd/hello", "null", 20000);
   if (!hello.ok()) return 0;
-  return json::parse(*hello).value("pid", 0);
+  return test::parse_json(*hello).value("pid", 0);
 }
 
 pid_t Home::wait_for_daemon() const {
@@ -175,7 +176,7 @@ void ProcessPeer::connect(const std::string& socket) {
 
 void ProcessPeer::send(json message) {
   message["jsonrpc"] = "2.0";
-  send_bytes(frame(message.dump()));
+  send_bytes(frame(test::dump_json(message)));
 }
 
 void ProcessPeer::send_bytes(const std::string& bytes) {
@@ -204,7 +205,7 @@ bool ProcessPeer::receive(int timeout_ms) {
   }
   framer_.feed({buffer.data(), static_cast<size_t>(n)}, [&](FrameEvent event) {
     REQUIRE(event.kind == FrameEvent::Kind::kMessage);
-    json message = json::parse(event.text);
+    json message = test::parse_json(event.text);
     if (answer_requests && message.is_object() && message.contains("method") &&
         message.contains("id")) {
       send({{"id", message["id"]}, {"result", nullptr}});

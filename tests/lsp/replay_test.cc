@@ -23,6 +23,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/json.h"
 #include "tests/lsp/process_peer.h"
 
 namespace fimd::lsp {
@@ -72,11 +73,9 @@ class Replay {
     if (verb == "initialize") {
       std::string id, client;
       in >> id >> client;
-      std::ifstream file("tests/data/clients/" + client + "-initialize.json");
-      REQUIRE(file);
-      json params = json::parse(file);
+      json params = test::read_json("tests/data/clients/" + client + "-initialize.json");
       params["processId"] = nullptr;
-      peer_.send({{"id", json::parse(id)}, {"method", "initialize"}, {"params", params}});
+      peer_.send({{"id", test::parse_json(id)}, {"method", "initialize"}, {"params", params}});
     } else if (verb == "send") {
       peer_.send(rest(in));
     } else if (verb == "bytes") {
@@ -107,7 +106,7 @@ class Replay {
       int row = 0, column = 0, kind = 2;
       in >> id >> uri >> row >> column;
       if (!(in >> kind)) kind = 2;
-      peer_.send({{"id", json::parse(id)},
+      peer_.send({{"id", test::parse_json(id)},
                   {"method", "textDocument/inlineCompletion"},
                   {"params",
                    {{"textDocument", {{"uri", uri}}},
@@ -118,7 +117,8 @@ class Replay {
       const json found = peer_.wait_for([&](const json& m) { return matches(m, expected); });
       if (found == nullptr) {
         std::string seen;
-        for (const json& message : peer_.inbox()) seen += "\n  " + message.dump().substr(0, 300);
+        for (const json& message : peer_.inbox())
+          seen += "\n  " + test::dump_json(message).substr(0, 300);
         FAIL_CHECK("it never came; what did:" << seen << "\n" << home_.log());
         REQUIRE(false);
       }
@@ -146,9 +146,8 @@ class Replay {
   static json rest(std::istream& in) {
     std::string text;
     std::getline(in, text);
-    json value = json::parse(text, nullptr, false);
-    REQUIRE_MESSAGE(!value.is_discarded(), "not JSON: " << text);
-    return value;
+    CAPTURE(text);
+    return test::parse_json(text);
   }
 
   std::string mode_;

@@ -1,6 +1,7 @@
 // Messages damaged at random places.
 #include <random>
 
+#include "tests/json.h"
 #include "tests/lsp/damage.h"
 #include "tests/lsp/session_fixture.h"
 
@@ -58,7 +59,7 @@ TEST_CASE("damaged messages are refused or ignored, and every request is answere
     f.peer->receive({{"id", id}, {"method", method}, {"params", params}});
     while (!f.host.completer->asked.empty()) f.host.completer->take().done(one("t", 0, 0));
     CAPTURE(method);
-    CAPTURE(params.dump());
+    CAPTURE(test::dump_json(params));
     REQUIRE(f.peer->take_answer(id) != nullptr);
     REQUIRE(f.peer->take_answer(id) == nullptr);
     f.peer->sent.clear();

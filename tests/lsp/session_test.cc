@@ -1,8 +1,7 @@
 // A Session against a scripted Completer: what editors send, and what they get.
 #include "lsp/session.h"
 
-#include <fstream>
-
+#include "tests/json.h"
 #include "tests/lsp/session_fixture.h"
 
 namespace fimd::lsp {
@@ -51,10 +50,8 @@ TEST_CASE("the captured initialize requests of real editors are understood") {
        {Expected{"nvim-0.12", "utf-8", false}, Expected{"vscode", "utf-16", false},
         Expected{"emacs-lsp-mode-10", "utf-32", false}, Expected{"nvim-0.7.2", "utf-16", false}}) {
     CAPTURE(file);
-    std::ifstream in("tests/data/clients/" + std::string(file) + "-initialize.json");
-    REQUIRE(in);
     Fixture f;
-    Json params = Json::parse(in);
+    Json params = test::read_json("tests/data/clients/" + std::string(file) + "-initialize.json");
     const Json answer = f.request("initialize", params);
     const Json& capabilities = answer["result"]["capabilities"];
     CHECK(capabilities["positionEncoding"] == encoding);

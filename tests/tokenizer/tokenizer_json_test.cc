@@ -1,10 +1,10 @@
 #include <doctest/doctest.h>
 
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "engine/tokenizer/load.h"
+#include "tests/json.h"
 #include "tests/tokenizer/helpers.h"
 
 namespace fimd {
@@ -79,7 +79,7 @@ Json spm_file() {
 }
 
 Result<std::unique_ptr<Tokenizer>> parse(const Json& file) {
-  return parse_tokenizer_json(file.dump());
+  return parse_tokenizer_json(test::dump_json(file));
 }
 
 TEST_CASE("a byte-level file") {
@@ -180,7 +180,8 @@ TEST_CASE("broken files are errors, not crashes") {
 TEST_CASE("files with random damage are read or refused") {
   const test::QuietLog quiet;
   std::mt19937 random(12);
-  for (const std::string& good : {byte_level_file().dump(), spm_file().dump()}) {
+  for (const std::string& good :
+       {test::dump_json(byte_level_file()), test::dump_json(spm_file())}) {
     for (int i = 0; i < 400; ++i) {
       std::string bad = good;
       for (size_t n = 1 + random() % 3; n > 0; --n) {
