@@ -29,6 +29,7 @@ LIBRARY_RULES = [
     (re.compile(r"^(cuda|cublas|cuda_runtime|mma)"), ("kernels/", "engine/")),
     (re.compile(r"^(CLI/|toml\+\+/)"), ("lsp/",)),
     (re.compile(r"^pcre2"), ("engine/tokenizer/",)),
+    (re.compile(r"^spdlog/"), ("support/log.cc",)),
 ]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
