@@ -9,30 +9,21 @@
 namespace fimd::log {
 namespace {
 
-struct LevelName {
-  const char* name;
-  Level level;
-  spdlog::level::level_enum of_spdlog;
-};
-/// In the order of Level.
-constexpr LevelName kLevels[] = {
-    {"trace", Level::kTrace, spdlog::level::trace}, {"debug", Level::kDebug, spdlog::level::debug},
-    {"info", Level::kInfo, spdlog::level::info},    {"warn", Level::kWarn, spdlog::level::warn},
-    {"error", Level::kError, spdlog::level::err},   {"off", Level::kOff, spdlog::level::off},
-};
-
+static_assert(static_cast<int>(Level::kTrace) == spdlog::level::trace &&
+              static_cast<int>(Level::kDebug) == spdlog::level::debug &&
+              static_cast<int>(Level::kInfo) == spdlog::level::info &&
+              static_cast<int>(Level::kWarn) == spdlog::level::warn &&
+              static_cast<int>(Level::kError) == spdlog::level::err &&
+              static_cast<int>(Level::kOff) == spdlog::level::off);
 spdlog::level::level_enum of_spdlog(Level level) {
-  return kLevels[static_cast<size_t>(level)].of_spdlog;
+  return static_cast<spdlog::level::level_enum>(level);
 }
 
 }  // namespace
 
 Status set_up(const std::string& level, const std::string& file) {
-  const LevelName* named = nullptr;
-  for (const LevelName& row : kLevels) {
-    if (level == row.name) named = &row;
-  }
-  if (named == nullptr) {
+  const auto parsed = spdlog::level::from_str(level);
+  if (parsed == spdlog::level::off && level != "off") {
     return Error{ErrorCode::kInvalidArgument,
                  "log level '" + level + "' is none of trace, debug, info, warn, error, off"};
   }
@@ -44,7 +35,7 @@ Status set_up(const std::string& level, const std::string& file) {
       sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file);
     }
     auto logger = std::make_shared<spdlog::logger>("fimd", std::move(sink));
-    logger->set_level(named->of_spdlog);
+    logger->set_level(parsed);
     logger->flush_on(spdlog::level::info);
     logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %L %v");
     spdlog::set_default_logger(std::move(logger));
@@ -54,13 +45,7 @@ Status set_up(const std::string& level, const std::string& file) {
   return {};
 }
 
-Level level() {
-  const spdlog::level::level_enum now = spdlog::get_level();
-  for (const LevelName& row : kLevels) {
-    if (now <= row.of_spdlog) return row.level;
-  }
-  return Level::kOff;
-}
+Level level() { return static_cast<Level>(spdlog::get_level()); }
 
 void set_level(Level level) { spdlog::set_level(of_spdlog(level)); }
 

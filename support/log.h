@@ -16,7 +16,8 @@
 
 namespace fimd::log {
 
-enum class Level : uint8_t { kTrace, kDebug, kInfo, kWarn, kError, kOff };
+/// Numbered as spdlog's, whose `critical` (5) is left out.
+enum class Level : uint8_t { kTrace, kDebug, kInfo, kWarn, kError, kOff = 6 };
 
 /// Lines of `level` (one of trace, debug, info, warn, error, off) and above go to `file`, or, if
 /// that is empty, to stderr. Errors: a level that is none, a file that cannot be opened.
@@ -34,25 +35,19 @@ template <class... Args>
 void write(Level at, fmt::format_string<Args...> format, Args&&... args) {
   if (at >= level()) write_line(at, fmt::vformat(format, fmt::make_format_args(args...)));
 }
-template <class... Args>
-void trace(fmt::format_string<Args...> format, Args&&... args) {
-  write(Level::kTrace, format, std::forward<Args>(args)...);
-}
-template <class... Args>
-void debug(fmt::format_string<Args...> format, Args&&... args) {
-  write(Level::kDebug, format, std::forward<Args>(args)...);
-}
-template <class... Args>
-void info(fmt::format_string<Args...> format, Args&&... args) {
-  write(Level::kInfo, format, std::forward<Args>(args)...);
-}
-template <class... Args>
-void warn(fmt::format_string<Args...> format, Args&&... args) {
-  write(Level::kWarn, format, std::forward<Args>(args)...);
-}
-template <class... Args>
-void error(fmt::format_string<Args...> format, Args&&... args) {
-  write(Level::kError, format, std::forward<Args>(args)...);
-}
+
+/// write() of one level.
+template <Level kLevel>
+struct Line {
+  template <class... Args>
+  void operator()(fmt::format_string<Args...> format, Args&&... args) const {
+    write(kLevel, format, std::forward<Args>(args)...);
+  }
+};
+inline constexpr Line<Level::kTrace> trace;
+inline constexpr Line<Level::kDebug> debug;
+inline constexpr Line<Level::kInfo> info;
+inline constexpr Line<Level::kWarn> warn;
+inline constexpr Line<Level::kError> error;
 
 }  // namespace fimd::log

@@ -117,8 +117,9 @@ class Replay {
       const json found = peer_.wait_for([&](const json& m) { return matches(m, expected); });
       if (found == nullptr) {
         std::string seen;
-        for (const json& message : peer_.inbox())
+        for (const json& message : peer_.inbox()) {
           seen += "\n  " + test::dump_json(message).substr(0, 300);
+        }
         FAIL_CHECK("it never came; what did:" << seen << "\n" << home_.log());
         REQUIRE(false);
       }

@@ -10,8 +10,7 @@
 namespace fimd {
 namespace {
 
-/// A log in a directory of its own; what was set up before the test does not come back, but the
-/// level does.
+/// The log in a file. Afterwards lines of info and above go to stderr, as at first.
 class LogFile {
  public:
   explicit LogFile(const std::string& level)
