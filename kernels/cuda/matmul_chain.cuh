@@ -46,9 +46,9 @@ __device__ __forceinline__ void ask_ahead(const Ahead& ahead, int s, int warp) {
   if (!elected()) return;
   const int64_t in_front = static_cast<int>(blockIdx.x) * kChainWarps + warp;
 #pragma unroll 1
-  for (int i = 0; i < ahead.n; ++i) {
+  for (int i = ahead.begins[s]; i < ahead.begins[s + 1]; ++i) {
     const AheadSpan& span = ahead.spans[i];
-    if (span.step == s) prefetch_bulk(span.at + in_front * span.warp_bytes, span.warp_bytes);
+    prefetch_bulk(span.at + in_front * span.warp_bytes, span.warp_bytes);
   }
 }
 

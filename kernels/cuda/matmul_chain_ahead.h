@@ -12,18 +12,16 @@
 
 namespace fimd::cuda {
 
-/// Weights that are asked for before a step: so many bytes (a multiple of 16) by each warp, one
-/// warp's behind another's.
+/// So many bytes (a multiple of 16) for each warp, one warp's behind another's.
 struct AheadSpan {
   const uint8_t* at;
   int warp_bytes;
-  int step;
 };
 /// Gate and up, down and four projections; the next chain's gate, up and down. Others are left out.
 inline constexpr int kMaxAheadSpans = 10;
 struct Ahead {
-  AheadSpan spans[kMaxAheadSpans] = {};
-  int n = 0;
+  AheadSpan spans[kMaxAheadSpans];
+  int begins[kMaxMatmulSteps + 1];  // those of step s, from begins[s] on
 };
 
 /// For a chain of `steps` by so many blocks (nothing for none) of so many warps each; `next`: the
