@@ -189,6 +189,10 @@ __device__ __forceinline__ void write_swiglu(const Writer& out, int unit, int n_
   // Four lanes have a token: eight of them are all there are.
   static_assert(T <= 8);
   constexpr int kTiles = kUnitTiles<Weights> / 2;
+  if constexpr (T == 1 && kTiles == 2) {
+    out.write_columns(0, 32 * unit, lane, silu_mul(totals[lane], totals[32 + lane]));
+    return;
+  }
   const int token = lane >> 2, t = lane & 3;
   const float* gate = totals + token * kTileRows + 4 * t;  // of the first tile's rows
   const float* up = gate + kTiles * kTileRows * T;

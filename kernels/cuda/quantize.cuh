@@ -68,6 +68,26 @@ struct RowWriterTo {
     if (store) store_bf16(row, col, t, bf16_of(low), bf16_of(high));
   }
 
+  /// The block of 32 quantised columns that begins at `col`, of which each lane of a warp has one:
+  /// what write() writes.
+  __device__ __forceinline__ void write_columns(int row, int col, int lane, float v) const {
+    const float magnitude = fabsf(v);  // or no number: fmaxf() takes the other
+    const float largest = __uint_as_float(
+        __reduce_max_sync(~0U, magnitude == magnitude ? __float_as_uint(magnitude) : 0U));
+    const float inverse = inverse_scale(largest);
+    const auto code = static_cast<int8_t>(__float2int_rn(v * inverse));
+    const int sum = __reduce_add_sync(~0U, static_cast<int>(code));
+    uint32_t word = static_cast<uint8_t>(code);
+    word |= __shfl_down_sync(~0U, word, 1) << 8;
+    word |= __shfl_down_sync(~0U, word, 2) << 16;
+    // A lane of four has what it would have in write_block().
+    const uint2 words =
+        make_uint2(__shfl_sync(~0U, word, lane % 4 * 4), __shfl_sync(~0U, word, lane % 4 * 4 + 16));
+    if (lane >= 4) return;
+    const float scale = scale_of(largest);
+    store_q8(row, col, lane, words, make_float2(scale, scale * static_cast<float>(sum)));
+  }
+
   /// Half of a block of BF16 activations: lane `t` of four has the columns 4 t .. + 3 from `col`
   /// on.
   __device__ __forceinline__ void write_half_block(int row, int col, int t, float4 v) const {
@@ -117,9 +137,9 @@ struct RowWriterTo {
     for (int step = 1; step < 8 / kWords; step *= 2) {
       largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, step));
     }
-    const float inverse = largest > 0 ? quotient(127.0F, largest, reciprocal(largest)) : 0.0F;
+    const float inverse = inverse_scale(largest);
     Codes<kWords> codes;
-    codes.scale = quotient(largest, 127.0F, 1.0F / 127.0F);
+    codes.scale = scale_of(largest);
     codes.sum = 0;
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
@@ -131,6 +151,12 @@ struct RowWriterTo {
       codes.sum += __shfl_xor_sync(~0U, codes.sum, step);
     }
     return codes;
+  }
+  static __device__ __forceinline__ float scale_of(float largest) {
+    return quotient(largest, 127.0F, 1.0F / 127.0F);
+  }
+  static __device__ __forceinline__ float inverse_scale(float largest) {
+    return largest > 0 ? quotient(127.0F, largest, reciprocal(largest)) : 0.0F;
   }
   static __device__ __forceinline__ float largest_of(const float4& v) {
     return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
