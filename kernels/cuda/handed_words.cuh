@@ -45,60 +45,36 @@ __device__ __forceinline__ void hand_words(void* at, uint2 words) {
                : "memory");
 }
 
-/// v[i] = the words at from(i) flipped, when all of the warp's have come, or with `flip` 0 as they
-/// are; zeros where from(i) is null. By all lanes, which leave the loop together: the compiler
-/// knows them to be together behind it, and that is worth 3 KB of a chain's code.
-template <int kN, class From>
-__device__ __forceinline__ void await_words(uint4 (&v)[kN], uint32_t flip, const From& from) {
-  bool missing;
-  do {
-    missing = false;
-#pragma unroll
-    for (int i = 0; i < kN; ++i) {
-      const void* at = from(i);
-      v[i] = make_uint4(flip, flip, flip, flip);
-      if (at != nullptr) {
-        asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(v[i].x), "=r"(v[i].y), "=r"(v[i].z), "=r"(v[i].w)
-                     : "l"(at)
-                     : "memory");
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kN; ++i) {
-      missing = missing || v[i].x == 0 || v[i].y == 0 || v[i].z == 0 || v[i].w == 0;
-    }
-  } while (__any_sync(~0U, flip != 0 && missing));
-#pragma unroll
-  for (int i = 0; i < kN; ++i) {
-    v[i] = make_uint4(v[i].x ^ flip, v[i].y ^ flip, v[i].z ^ flip, v[i].w ^ flip);
-  }
+/// Four words, past the L1 cache: others may be writing them.
+__device__ __forceinline__ void load_words(uint4& words, const uint4* at) {
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+               : "l"(at)
+               : "memory");
 }
-
-/// The same of words that are there for certain, past the L1 cache.
-template <int kN, class From>
-__device__ __forceinline__ void load_words(uint4 (&v)[kN], const From& from) {
-#pragma unroll
-  for (int i = 0; i < kN; ++i) {
-    const void* at = from(i);
-    v[i] = at != nullptr ? __ldcg(static_cast<const uint4*>(at)) : make_uint4(0, 0, 0, 0);
-  }
+__device__ __forceinline__ bool any_zero(const uint4& words) {
+  return words.x == 0 || words.y == 0 || words.z == 0 || words.w == 0;
 }
 
 /// The set that this grid uses. All its blocks are resident.
 class HandedSet {
  public:
   __device__ __forceinline__ explicit HandedSet(const HandedWords& of) : of_(of) {}
-  /// By all threads, behind pdl_wait(). Nothing is handed if there are no sets.
+  /// By all threads, behind pdl_wait(): asks whose turn it is, which look() waits for. Nothing is
+  /// handed if there are no sets.
+  __device__ __forceinline__ void ask() {
+    if (of_.sets != nullptr) turn_ = load_word(of_.turns);
+  }
   __device__ __forceinline__ void look() {
-    if (of_.sets != nullptr) turn_ = __shfl_sync(~0U, load_word(of_.turns) >> 31, 0);
+    if (of_.sets != nullptr) turn_ = __shfl_sync(~0U, turn_ >> 31, 0);
   }
   /// `offset`: in the set.
   __device__ __forceinline__ uint8_t* at(int offset) const {
     return of_.sets + turn_ * static_cast<unsigned>(of_.set_bytes) + offset;
   }
-  /// By all threads, once, behind a barrier of the block behind look(): the block has looked,
-  /// and its part of the other set is cleared for the next grid.
+  /// By all threads, once, behind look() and behind a barrier of the block behind ask(), so that
+  /// none of its threads sees what follows: the block has looked. Its part of the other set is
+  /// cleared for the next grid.
   __device__ __forceinline__ void pass_on() const {
     if (of_.sets == nullptr) return;
     if (threadIdx.x == 0) {

@@ -44,8 +44,12 @@ struct SharedPlan {
 /// Bytes to launch with, or 0 if that is more than there are.
 template <class Weights, int T>
 int plan_shared(ChainParams& p, const SharedPlan& plan) {
-  const int fixed = kUnitsAt + p.n_units * unit_bytes<Weights, T>();
-  int64_t resident = 0;
+  p.runs_offset = kUnitsAt + p.n_units * unit_bytes<Weights, T>();
+  const auto fixed = static_cast<int>(
+      divide_up(p.runs_offset + kChainWarps * (p.most_runs + 1) * int64_t{sizeof(RunOf<T>)}, 128) *
+      128);
+  int64_t resident = 0;  // of all steps, or of even and odd ones apart
+  int64_t of_even = 0;
   bool streamed = false;
   for (int s = 0; s < p.n_steps; ++s) {
     ChainStep& step = p.steps[s];
@@ -53,8 +57,13 @@ int plan_shared(ChainParams& p, const SharedPlan& plan) {
     step.streamed = step.x != nullptr && x_bytes > plan.most_resident;
     if (step.streamed && !kStreams<T>) return 0;
     streamed = streamed || step.streamed;
-    if (!step.streamed) resident = std::max(resident, x_bytes);
+    if (!step.streamed) {
+      int64_t& most = kHands<T> && s % 2 == 0 ? of_even : resident;
+      most = std::max(most, x_bytes);
+    }
   }
+  p.odd_x = static_cast<int>(of_even);
+  resident += of_even;
   if (streamed && plan.pairs) return 0;
   p.pairs = plan.pairs;
   p.ring_offset = fixed;
@@ -89,10 +98,12 @@ template <class Weights, int T>
 bool launch_rows(ChainParams& p, int weight_bytes, const DeviceLimits& limits,
                  cudaStream_t stream) {
   for (int s = 0; s < p.n_steps; ++s) {
-    if (p.steps[s].swiglu) {
-      p.n_units =
-          std::max<int>(p.n_units, divide_up(units_of<Weights>(p.steps[s]), limits.processors));
-    }
+    const ChainStep& step = p.steps[s];
+    const auto units =
+        static_cast<int>(divide_up(units_of<Weights>(step), int64_t{limits.processors}));
+    if (step.swiglu) p.n_units = std::max(p.n_units, units);
+    p.most_runs += most_runs(
+        int64_t{units} * (step.swiglu ? kUnitTiles<Weights> : 1) * step.k_tiles, step.k_tiles);
   }
   if (p.n_units > kMaxUnits) return false;
   int64_t items = 0;

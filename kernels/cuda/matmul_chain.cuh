@@ -16,6 +16,10 @@
 // weights of what comes next while blocks wait for each other and activations are spread; and when
 // rings are full, what comes behind that as far as the L2 cache (matmul_chain_ahead.h).
 //
+// The items of a warp that are of one row tile are a run. What is to be known of a run is found out
+// once, when the chain begins, for all its steps: then there is time, between products there is
+// none.
+//
 // A warp adds the products of its k tiles in registers. A row tile that began in another warp's
 // range is the first of its own: it leaves the sums in shared memory, and the warp that has the
 // beginning, and comes to it last, adds them in the order of the warps. So a row's result depends
@@ -45,8 +49,9 @@ namespace fimd::cuda {
 __device__ __forceinline__ void ask_ahead(const Ahead& ahead, int s, int warp) {
   if (!elected()) return;
   const int64_t in_front = static_cast<int>(blockIdx.x) * kChainWarps + warp;
+  const int end = ahead.begins[s + 1];
 #pragma unroll 1
-  for (int i = ahead.begins[s]; i < ahead.begins[s + 1]; ++i) {
+  for (int i = ahead.begins[s]; i < end; ++i) {
     const AheadSpan& span = ahead.spans[i];
     prefetch_bulk(span.at + in_front * span.warp_bytes, span.warp_bytes);
   }
@@ -67,10 +72,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     reinterpret_cast<uint2*>(header.steps)[threadIdx.x] =
         reinterpret_cast<const uint2*>(p.steps)[threadIdx.x];
   }
-  if (threadIdx.x < p.n_steps * kChainWarps) {
-    const auto of_step = static_cast<int>(threadIdx.x / kChainWarps);
-    deal<Weights>(p.steps[of_step], static_cast<int>(threadIdx.x % kChainWarps),
-                  header.shares[of_step]);
+  static_assert(sizeof(p.ahead) % 8 == 0 && sizeof(p.ahead) / 8 <= kChainThreads);
+  if (threadIdx.x < sizeof(p.ahead) / 8) {
+    reinterpret_cast<uint2*>(&header.ahead)[threadIdx.x] =
+        reinterpret_cast<const uint2*>(&p.ahead)[threadIdx.x];
   }
   if (threadIdx.x < kChainWarps) header.left[threadIdx.x] = 0;
   if (threadIdx.x < kMaxUnits) header.done[threadIdx.x] = 0;
@@ -78,61 +83,78 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   barrier_init_done();
   __syncthreads();
 
-  // The next items to fetch. Their part of x is fetched with them if it is there: from their step's
+  auto* runs = reinterpret_cast<RunOf<T>*>(shared + p.runs_offset) + warp * (p.most_runs + 1);
+  const int block_items = make_runs<Weights, T>(p.n_steps, header.steps, warp, lane, runs);
+
+  // The run that is fetched. Its part of x is fetched with it if it is there: from its step's
   // beginning on.
-  ItemCursor filling;
+  const RunOf<T>* filling = runs;
+  int filling_k = 0;
+  int filling_left = 0;  // items
+  int filling_step = 0;
   [[maybe_unused]] bool filling_streamed = false;
   int together = 1;  // items to a slot
   Weights source;
-  const auto next_run = [&] {
-    filling.next_run(p, header, warp);
-    if (filling.step == p.n_steps) return;
-    filling_streamed = kStreams<T> && header.steps[filling.step].streamed;
-    source.locate(header.steps[filling.step], filling, lane);
+  const auto locate_run = [&] {
+    const RunItems items = filling->items;
+    filling_left = items.n;
+    filling_step = filling->step;
+    if (filling_left == 0) return;
+    const ChainStep& step = header.steps[filling_step];
+    filling_k = items.k;
+    filling_streamed = kStreams<T> && step.streamed;
+    source.locate(step, items, lane);
     together = Weights::together(p, source.bytes);
   };
   const auto fill = [&](uint8_t* slot, uint64_t* barrier, int open) {
-    const int n = min(together, filling.run);
+    const int n = min(together, filling_left);
+    const ChainStep& step = header.steps[filling_step];
     if (elected()) {
       const int x_bytes = kStreams<T> && filling_streamed ? p.x_tile_bytes : 0;
       barrier_expect(barrier, n * source.bytes + x_bytes);
-      if (x_bytes != 0 && filling.step <= open) {
-        bulk_copy(slot + p.slot_x, header.steps[filling.step].x + int64_t{filling.k} * x_bytes,
-                  x_bytes, barrier);
+      if (x_bytes != 0 && filling_step <= open) {
+        bulk_copy(slot + p.slot_x, step.x + int64_t{filling_k} * x_bytes, x_bytes, barrier);
       }
       if constexpr (Weights::kOneCopy) source.copy(slot, n, barrier, policy);
     }
     if constexpr (!Weights::kOneCopy) source.copy(slot, barrier, policy, lane);
-    filling.run -= n;
-    filling.k += n;
-    source.advance(header.steps[filling.step], filling.k, n);
+    filling_left -= n;
+    filling_k += n;
+    if (filling_left == 0) {
+      ++filling;
+      locate_run();
+    } else {
+      source.advance(step, filling_k, n);
+    }
   };
-  next_run();
+  locate_run();
   // Weights first: they wait for nobody.
   [[maybe_unused]] bool x_missing = false;  // of the slot before
 #pragma unroll 1
-  for (int i = 0; i < p.rounds && filling.run > 0; ++i) {
+  for (int i = 0; i < p.rounds && filling_left > 0; ++i) {
     // One copy after another: what the kernel in front still reads would wait behind more. BF16
     // weights have so many bytes that they do not wait for it.
     if (Weights::kOneCopy && i > 0 && !x_missing) barrier_wait(full + i - 1, 0);
     x_missing = filling_streamed;
     fill(ring + i * p.slot_bytes, full + i, -1);
-    if (filling.run == 0) next_run();
   }
-  pdl_wait();
+  if constexpr (!kHands<T>) pdl_wait();
 
   GridBarrier grid(kHands<T> ? nullptr : p.arrivals);
   [[maybe_unused]] HandedSet set(kHands<T> ? p.words : HandedWords{});
   auto* left = reinterpret_cast<float4*>(shared + kChainHeaderBytes);  // (warps, lanes)
   auto* totals = reinterpret_cast<float*>(shared + kUnitsAt);
-  ItemCursor reading;
-  // Of the row tile that comes next, found while blocks wait.
-  const TaskParams* task = nullptr;
-  DType type = {};
-  const auto find_task = [&](const ChainStep& step) {
-    if (reading.run == 0) return;
-    task = &task_of<Weights>(step, reading.row_tile);
-    type = task->type;
+  // The run that is read: found while blocks wait.
+  const RunOf<T>* reading = runs;
+  Run run = {};
+  int most = 1;             // items to a slot
+  RowTileResult<T> result;  // of its row tile, if that begins with it
+  const auto find_run = [&](const ChainStep& step, int s) {
+    run = *reading;
+    result = RowTileResult<T>();
+    if (run.step != s) return;
+    most = Weights::together(p, run.items.bytes);
+    if (run.items.k == 0 && !step.swiglu) result = RowTileResult<T>(step, *reading, lane);
   };
   // The slot to read next.
   uint8_t* slot = ring;
@@ -148,123 +170,118 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
 #pragma unroll 1
   for (int s = 0; s < p.n_steps; ++s) {
     const ChainStep& step = header.steps[s];
-    reading.enter_next(p, header, warp);
-    find_task(step);
-    ask_ahead(p.ahead, s, warp);
-    StepInput<Weights, T> input(step, warp, shared + p.x_offset);
-    if constexpr (kHands<T>) {
-      input.begin_handed(p, header, s, set);
-      // Whose turn it is, the first step need not know to begin.
-      if (s == 0) set.look();
-      if (s == 1) set.pass_on();
-    } else {
-      if (s > 0) grid.wait();
-      input.begin(p, header, grid);
-    }
+    const bool streamed = kStreams<T> && step.streamed;
     const auto swiglu_out = [&] {
       const bool handed = kHands<T> && step.words_out != kNotHanded;
       void* words = handed ? set.at(kHandedUnit * step.words_out) : nullptr;
       return RowWriterTo<kHands<T>>{
           Weights::of(step.out, words), {T, 1}, handed ? Weights::kFlip : 0};
     };
-    if (step.swiglu && blockIdx.x == 0) {
-      // Columns of the last k tile that no row tile has.
-      const auto out = swiglu_out();
-#pragma unroll 1
-      for (int row = warp; row < p.n_rows; row += kChainWarps) out.pad(row);
+    // Of one row the steps' x lie at two places in turn: nobody waits until one has been read.
+    uint8_t* x_of_step = shared + p.x_offset + (kHands<T> && s % 2 == 1 ? p.odd_x : 0);
+    StepInput<Weights, T> input(step, warp, x_of_step, header.squares[kHands<T> ? s % 2 : 0]);
+    find_run(step, s);
+    if constexpr (kHands<T>) {
+      if (s == 0) {
+        pdl_wait();
+        set.ask();
+      }
+      if (s == 1) set.pass_on();
+      result.ask(set);
+      // A block that has nothing to do need not wait for x.
+      input.ask(p, __shfl_sync(~0U, block_items, s * (32 / kMaxMatmulSteps)) > 0, set);
+      ask_ahead(header.ahead, s, warp);
+      input.begin_handed();
+      if (s == 0) set.look();
+    } else {
+      ask_ahead(header.ahead, s, warp);
+      if (s > 0) grid.wait();
+      input.begin(p, grid);
     }
-    const int k_tiles = step.k_tiles;
-    const bool streamed = kStreams<T> && step.streamed;
     if (streamed && lane == 0) {
       // x of what was fetched without it.
       asm volatile("fence.proxy.async;" ::: "memory");
-      const int to_fetch = filling.step > s ? 0 : filling.run + filling.left;
-      const int fetched = reading.run + reading.left - to_fetch;
       uint8_t* at = slot;
       uint64_t* of = barrier;
-      int k = reading.k;
-      for (int i = 0; i < fetched; ++i) {
-        bulk_copy(at + p.slot_x, step.x + int64_t{k} * p.x_tile_bytes, p.x_tile_bytes, of);
-        next_slot(at, of);
-        if (++k == k_tiles) k = 0;
+      for (const RunOf<T>* r = reading; r->step == s && r <= filling; ++r) {
+        const int end = r == filling ? filling_k : r->items.k + r->items.n;
+        for (int k = r->items.k; k < end; ++k) {
+          bulk_copy(at + p.slot_x, step.x + int64_t{k} * p.x_tile_bytes, p.x_tile_bytes, of);
+          next_slot(at, of);
+        }
       }
     }
-    const uint8_t* resident = shared + p.x_offset;
-    const auto words_at = [&](int16_t at) {
-      return at != kNotHanded ? set.at(kHandedUnit * at) : nullptr;
-    };
-    // Makes results of a row tile's sums, those of its k tiles up to `end`.
-    const auto finish = [&](int end, RowSums<1>& sums, const RowAddends<T>& addends) {
+    // Makes results of a row tile's sums, those of its k tiles that are in this warp's range.
+    const auto finish = [&](RowSums<1>& sums) {
       // The row tile's other parts are in the ranges of the warps behind this one.
-      if (end < k_tiles) add_left<T>(header, left, s, warp, (reading.j + 1) * k_tiles, sums, lane);
-      scale_sums<T>(sums, input.factor(p, header), lane);
+      if (run.leaving != 0) add_left<T>(header, left, s, warp, run.leaving, sums, lane);
+      scale_sums<T>(sums, input.factor(p), lane);
       if (!step.swiglu) {
-        const int place = place_in_task<Weights>(step, *task, reading.row_tile);
-        if constexpr (kHands<T>) {
-          hand_row_tile(*task, place, sums, addends, words_at(step.words_old),
-                        words_at(step.words_out), lane);
-        } else {
-          write_row_tile<T>(*task, place, p.n_rows, sums, addends, lane);
-        }
+        result.write(sums, p.n_rows, set, lane);
         return;
       }
-      const int unit = reading.j >> kUnitShift<Weights>;
+      const int unit = run.j >> kUnitShift<Weights>;
       float* to = totals + unit * (unit_bytes<Weights, T>() / 4);
       for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
-        to[(reading.j % kUnitTiles<Weights> * T + token) * kTileRows + of_tile] = sum;
+        to[(run.j % kUnitTiles<Weights> * T + token) * kTileRows + of_tile] = sum;
       });
       __syncwarp();
       const unsigned before = lane == 0 ? count(header.done + unit) : 0;
       __syncwarp();
       if (__shfl_sync(~0U, before, 0) == kUnitTiles<Weights> - 1) {
-        write_swiglu<Weights, T>(swiglu_out(), reading.row_tile >> kUnitShift<Weights>, p.n_rows,
-                                 to, lane);
+        write_swiglu<Weights, T>(swiglu_out(), run.place >> (kUnitShift<Weights> - 1), p.n_rows, to,
+                                 lane);
         if (lane == 0) header.done[unit] = 0;
       }
     };
 #pragma unroll 1
-    while (reading.run > 0) {
-      const int begin = reading.k;
-      const int end = begin + reading.run;
-      RowAddends<T> addends;
-      if (begin == 0) {
-        addends = RowAddends<T>(*task, place_in_task<Weights>(step, *task, reading.row_tile), lane,
-                                words_at(step.words_old));
-      }
+    while (run.step == s) {
+      const int begin = run.items.k;
+      const int end = begin + run.items.n;
       typename Weights::template Sums<T> of_items;
-      const int most = Weights::together(p, task->tile_bytes);
-      const uint8_t* x = resident + begin * p.x_tile_bytes;
+      const uint8_t* x = x_of_step + begin * p.x_tile_bytes;
       int k = begin;
-      do {
-        Weights::template visit<T>(step, type, lane, [&](const auto& multiply) {
+      // Results are waited for: the step's last slot is filled when they are on their way.
+      const bool last = reading[1].step != s;
+      // When a slot has been read.
+      const auto refill = [&] {
+        if (filling_left > 0) fill(slot, barrier, s);
+        if (next_slot(slot, barrier)) parity ^= 1U;
+      };
+      Weights::template visit<T>(step, run.type, lane, [&](const auto& multiply) {
+        while (true) {
+          const uint8_t* weights = slot;
+          if (streamed) x = slot + p.slot_x;
+          const int next = min(k + most, end);
+          barrier_wait(barrier, parity);
           do {
-            const uint8_t* weights = slot;
-            if (streamed) x = slot + p.slot_x;
-            const int next = min(k + most, end);
-            barrier_wait(barrier, parity);
-            do {
-              weights = multiply(k, weights, x, of_items);
-              x += p.x_tile_bytes;
-            } while (++k < next);
-            __syncwarp();
-            if (filling.run > 0) fill(slot, barrier, s);
-            if (next_slot(slot, barrier)) parity ^= 1U;
-          } while (k < end && filling.run > 0);
-        });
-        if (filling.run == 0) next_run();
-      } while (k < end);
+            weights = multiply(k, weights, x, of_items);
+            x += p.x_tile_bytes;
+          } while (++k < next);
+          __syncwarp();
+          if (k == end && last) break;
+          refill();
+          if (k == end) break;
+        }
+      });
       RowSums<1> sums;
       of_items.total(sums);
       if (begin > 0) {
         left[32 * warp + lane] = make_float4(sums[0][0], sums[0][1], sums[0][2], sums[0][3]);
         __syncwarp();
         if (lane == 0) set_count(header.left + warp, s + 1);
-      } else {
-        finish(end, sums, addends);
       }
-      if (reading.left == 0) break;
-      reading.next_row_tile(header);
-      find_task(step);
+      if (begin == 0) finish(sums);
+      if (last) refill();
+      ++reading;
+      find_run(step, s);
+      if constexpr (kHands<T>) result.ask(set);
+    }
+    if (step.swiglu && blockIdx.x == 0) {
+      // Columns of the last k tile that no row tile has.
+      const auto out = swiglu_out();
+#pragma unroll 1
+      for (int row = warp; row < p.n_rows; row += kChainWarps) out.pad(row);
     }
     if (s + 1 == p.n_steps) break;
     // What the next step reads through the copy engine.

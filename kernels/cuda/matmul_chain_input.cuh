@@ -9,78 +9,99 @@ namespace fimd::cuda {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
-/// x of a step on its way to shared memory. All blocks wait for it at the same time, so the norm's
-/// weights, which the steps in front have no part in, are in registers before these have ended. The
-/// norm's factor belongs to the step's results: floats are read once, x times the norm's weight is
-/// quantised while squares are added.
+/// x of a step on its way to shared memory, in chunks of 16 bytes. All blocks wait for it at the
+/// same time, so what can be asked for before is: the norm's weights, which no step writes, and, of
+/// one row, the words that other blocks hand on, some of which are there early. Only those that
+/// were missing are asked for again. The norm's factor belongs to the step's results: floats are
+/// read once, and x times the norm's weight is quantised while squares are added.
 template <class Weights, int T>
 class StepInput {
  public:
-  /// By all threads, in front of the barrier. `x`: where it goes.
-  __device__ __forceinline__ StepInput(const ChainStep& step, int warp, uint8_t* x)
-      : step_(step), warp_(warp), x_(x) {
-    if (kEveryBlock && step.floats.x != nullptr) load_weights(0);
+  /// By all threads. `x`: where it goes, and `squares` sums of what rows have.
+  __device__ __forceinline__ StepInput(const ChainStep& step, int warp, uint8_t* x,
+                                       RowSquares* squares)
+      : step_(step), warp_(warp), x_(x), squares_(squares), floats_(step.floats.x != nullptr) {
+    if (kEveryBlock && floats_) load_weights(0);
   }
 
-  /// By all threads, for one row: when other blocks have handed x on, if they are to. A barrier of
-  /// the block.
-  __device__ __forceinline__ void begin_handed(const ChainParams& p, ChainHeader& header, int s,
-                                               const HandedSet& set) {
+  /// By all threads, for one row: asks for x, if it is wanted. begin_handed() follows.
+  __device__ __forceinline__ void ask(const ChainParams& p, bool wanted, const HandedSet& set) {
     static_assert(kHands<T> && kEveryBlock);
-    const uint8_t* words =
-        step_.words_in != kNotHanded ? set.at(kHandedUnit * step_.words_in) : nullptr;
-    // A block that has nothing to do need not wait for x.
-    if (header.shares[s].begins[kChainWarps] > 0) {
-      if (step_.floats.x != nullptr) {
-        write_row(0, words, x_, header.squares[0]);
-      } else {
-        copy(words, step_.k_tiles * p.x_tile_bytes);
-      }
+    wanted_ = wanted;
+    const bool handed = step_.words_in != kNotHanded;
+    const void* from = floats_ ? static_cast<const void*>(step_.floats.x) : step_.x;
+    from_ = static_cast<const uint4*>(handed ? set.at(kHandedUnit * step_.words_in) : from);
+    flip_ = !handed ? 0 : floats_ ? kFlipFloats : Weights::kFlip;
+    end_ = floats_ ? step_.cols / 4 : step_.k_tiles * p.x_tile_bytes / 16;
+    if (wanted_) load(0);
+  }
+  /// By all threads: when other blocks have handed x on, if they are to. A barrier of the block.
+  __device__ __forceinline__ void begin_handed() {
+    if (wanted_) {
+      write_chunks(0, squares_[0], [&](int first) {
+        while (missing(first)) load<true>(first);
+      });
     }
     __syncthreads();
   }
 
   /// Behind the barrier that ends the step in front.
-  __device__ __forceinline__ void begin(const ChainParams& p, ChainHeader& header,
-                                        GridBarrier& grid) {
+  __device__ __forceinline__ void begin(const ChainParams& p, GridBarrier& grid) {
     const bool normed = step_.floats.norm != nullptr;
-    if (kEveryBlock && step_.floats.x != nullptr) {
+    const auto write_row = [&](int row) {
+      from_ = reinterpret_cast<const uint4*>(step_.floats.x + int64_t{row} * step_.cols);
+      end_ = step_.cols / 4;
+      load(0);
+      write_chunks(row, squares_[kEveryBlock ? row : 0], [](int) {});
+    };
+    if (kEveryBlock && floats_) {
 #pragma unroll 1
-      for (int row = 0; row < T && row < p.n_rows; ++row) {
-        write_row(row, nullptr, x_, header.squares[row]);
-      }
+      for (int row = 0; row < T && row < p.n_rows; ++row) write_row(row);
       __syncthreads();
       return;
     }
-    if (!kEveryBlock && step_.floats.x != nullptr) {
+    if (!kEveryBlock && floats_) {
+      uint8_t* resident = x_;
+      x_ = const_cast<uint8_t*>(step_.x);
       for (int row = static_cast<int>(blockIdx.x); row < p.n_rows;
            row += static_cast<int>(gridDim.x)) {
         load_weights(0);
-        write_row(row, nullptr, const_cast<uint8_t*>(step_.x), header.squares[0]);
+        write_row(row);
         __syncthreads();
         if (normed) {
-          const float of_row = norm_factor(header.squares[0]);
+          const float of_row = norm_factor(squares_[0]);
           if (thread() == 0) p.factors[row] = of_row;
           __syncthreads();
         }
       }
+      x_ = resident;
+      floats_ = false;
       if (step_.streamed) asm volatile("fence.proxy.async;" ::: "memory");
       grid.arrive();
       grid.wait();
       if (normed && lane() < p.n_rows) factor_ = __ldcg(p.factors + lane());
     }
-    if (!kStreams<T> || !step_.streamed) copy(nullptr, step_.k_tiles * p.x_tile_bytes);
+    if (!kStreams<T> || !step_.streamed) {
+      from_ = reinterpret_cast<const uint4*>(step_.x);
+      end_ = step_.k_tiles * p.x_tile_bytes / 16;
+      load(0);
+      write_chunks(0, nullptr, [](int) {});
+    }
     __syncthreads();
   }
 
-  /// What the results of row `lane` are to be multiplied with. By all lanes of a warp that has
-  /// items of the step.
-  __device__ __forceinline__ float factor(const ChainParams& p, const ChainHeader& header) {
+  /// What the results of row `lane` are to be multiplied with, of one row in all lanes. By all
+  /// lanes of a warp that has items of the step.
+  __device__ __forceinline__ float factor(const ChainParams& p) {
     if (kEveryBlock && step_.floats.norm != nullptr && step_.floats.x != nullptr) {
+      if constexpr (T == 1) {
+        factor_ = norm_factor(squares_[0]);
+      } else {
 #pragma unroll 1
-      for (int row = 0; row < T && row < p.n_rows; ++row) {
-        const float of_row = norm_factor(header.squares[row]);
-        if (lane() == row) factor_ = of_row;
+        for (int row = 0; row < T && row < p.n_rows; ++row) {
+          const float of_row = norm_factor(squares_[row]);
+          if (lane() == row) factor_ = of_row;
+        }
       }
     }
     return factor_;
@@ -90,117 +111,130 @@ class StepInput {
   /// One or two rows of floats are written by every block for itself, more by as many blocks for
   /// all.
   static constexpr bool kEveryBlock = T <= kMaxFloatRows;
-  static constexpr int kAtOnce = 2;                  // blocks of 32 columns of four lanes
-  static constexpr int kBlocks = kChainThreads / 4;  // that all threads take at once
-  static constexpr int kCopies = 4;
+  static constexpr int kAtOnce = 4;  // chunks of 16 bytes that a thread has in registers
+  static constexpr int kRound = kAtOnce * kChainThreads;
 
   static __device__ __forceinline__ int thread() { return static_cast<int>(threadIdx.x); }
   static __device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
-  /// The first four columns of part i of the thread's: parts 2 j and 2 j + 1 are of one block.
-  static __device__ __forceinline__ int column(int first, int i) {
-    return 32 * (first + thread() / 4 + i / 2 * kBlocks) + 4 * (thread() % 4) + 16 * (i % 2);
+  /// The thread's i-th chunk of the round that begins with chunk `first`.
+  static __device__ __forceinline__ int chunk(int first, int i) {
+    return first + i * kChainThreads + thread();
   }
-
-  template <int kN, class From>
-  static __device__ __forceinline__ void get_words(uint4 (&v)[kN], uint32_t flip,
-                                                   const From& from) {
-    if constexpr (kHands<T>) {
-      await_words(v, flip, from);
-    } else {
-      load_words(v, from);
-    }
+  /// Whether the warp has an i-th chunk in that round, of so many in all.
+  __device__ __forceinline__ bool has(int first, int i, int end) const {
+    return first + i * kChainThreads + 32 * warp_ < end;
   }
 
   __device__ __forceinline__ void load_weights(int first) {
-    const float* norm = step_.floats.norm;
+    const auto* norm = reinterpret_cast<const float4*>(step_.floats.norm);
+    if (norm == nullptr) return;
+    const int end = step_.cols / 4;
 #pragma unroll
-    for (int i = 0; i < 2 * kAtOnce; ++i) {
-      const int col = column(first, i);
-      weights_[i] = norm != nullptr && col < step_.cols
-                        ? __ldg(reinterpret_cast<const float4*>(norm + col))
-                        : make_float4(1, 1, 1, 1);
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (!has(first, i, end)) break;
+      weights_[i] = __ldg(norm + min(chunk(first, i), end - 1));
     }
   }
+  /// Chunks past the L1 cache, all or those with words that were missing; behind the end the last
+  /// one again.
+  template <bool kAgain = false>
+  __device__ __forceinline__ void load(int first) {
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (!has(first, i, end_)) break;
+      if (kAgain && !any_zero(bits_[i])) continue;
+      load_words(bits_[i], from_ + min(chunk(first, i), end_ - 1));
+    }
+  }
+  __device__ __forceinline__ void move_up() {
+#pragma unroll
+    for (int i = 1; i < kAtOnce; ++i) {
+      bits_[i - 1] = bits_[i];
+      weights_[i - 1] = weights_[i];
+    }
+  }
+  /// Whether words of the warp's chunks are missing. By all lanes, which leave the loop of waiting
+  /// together: the compiler knows them to be together behind it.
+  __device__ __forceinline__ bool missing(int first) const {
+    bool mine = false;
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (!has(first, i, end_)) break;
+      mine = mine || any_zero(bits_[i]);
+    }
+    return __any_sync(~0U, flip_ != 0 && mine) != 0;
+  }
 
-  /// A row of floats, handed as `words` unless these are null, to `to`; to `squares` a sum from
-  /// each warp.
-  __device__ __forceinline__ void write_row(int row, const uint8_t* words, uint8_t* to,
-                                            float* squares) {
+  /// Row `row`, whose first chunks have been asked for: floats quantised, or as it is. `arrived`
+  /// (chunk of the round) waits for it. To `squares` a sum from each warp.
+  template <class F>
+  __device__ __forceinline__ void write_chunks(int row, float* squares, const F& arrived) {
     RowWriter writer = {{.cols = step_.cols}, {T, 1}};
-    Weights::place(writer.out, to);
-    const uint32_t flip = kHands<T> && words != nullptr ? kFlipFloats : 0;
-    const auto* from = flip != 0 ? reinterpret_cast<const float*>(words)
-                                 : step_.floats.x + int64_t{row} * step_.cols;
-    const int end = writer.padded_cols() / 32;
+    Weights::place(writer.out, x_);
+    const bool normed = floats_ && step_.floats.norm != nullptr;
+    const int end = floats_ ? writer.padded_cols() / 4 : end_;
     float sum = 0;
 #pragma unroll 1
-    for (int first = 0; first < end;) {
-      uint4 bits[2 * kAtOnce];
-      get_words(bits, flip, [&](int i) {
-        const int col = column(first, i);
-        return col < step_.cols ? from + col : nullptr;
-      });
-      if (kHands<T> && first == 0) __syncthreads();  // nobody reads what the step in front did
-      float4 v[2 * kAtOnce];
-#pragma unroll
-      for (int i = 0; i < 2 * kAtOnce; ++i) {
-        v[i] = make_float4(__uint_as_float(bits[i].x), __uint_as_float(bits[i].y),
-                           __uint_as_float(bits[i].z), __uint_as_float(bits[i].w));
-      }
-#pragma unroll
-      for (int i = 0; i < 2 * kAtOnce; i += 2) {
-        // Warps begin at multiples of 8 blocks, and so many are written: their lanes keep together.
-        const int first_of_warp = first + 8 * warp_ + i / 2 * kBlocks;
-        if (first_of_warp >= end) break;
-        const int block = first_of_warp + lane() / 4;
-#pragma unroll
-        for (int j = i; j < i + 2; ++j) {
-          const float4 u = v[j], w = weights_[j];
-          sum += u.x * u.x + u.y * u.y + (u.z * u.z + u.w * u.w);
-          v[j] = make_float4(u.x * w.x, u.y * w.y, u.z * w.z, u.w * w.w);
+    for (int first = 0;;) {
+      arrived(first);
+      // Whole blocks of 32 columns and more are written: a warp's lanes keep together. A loop,
+      // although chunks are in registers: they move up one by one.
+#pragma unroll 1
+      for (int i = 0; i < kAtOnce && has(first, i, end); ++i, move_up()) {
+        const int at = chunk(first, i);
+        const uint4 bits = make_uint4(bits_[0].x ^ flip_, bits_[0].y ^ flip_, bits_[0].z ^ flip_,
+                                      bits_[0].w ^ flip_);
+        if (!floats_) {
+          if (at < end) reinterpret_cast<uint4*>(x_)[at] = bits;
+          continue;
         }
-        writer.write_block(row, 32 * block, thread() % 4, v[i], v[i + 1]);
+        float4 v = make_float4(__uint_as_float(bits.x), __uint_as_float(bits.y),
+                               __uint_as_float(bits.z), __uint_as_float(bits.w));
+        if (normed) {
+          const float4 w = weights_[0];
+          const float squares_of = v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
+          if (at < end_) sum += squares_of;
+          v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
+        }
+        writer.write(row, 4 * at, v);
       }
-      first += kAtOnce * kBlocks;
-      if (end > kAtOnce * kBlocks) load_weights(first < end ? first : 0);
+      first += kRound;
+      const bool last = first >= end;
+      // The first chunks' weights again, for another row.
+      if (normed && (T > 1 || !last)) load_weights(last ? 0 : first);
+      if (last) break;
+      load(first);
     }
+    if (!normed) return;
 #pragma unroll
-    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    if (lane() == 0) squares[warp_] = sum;
+    for (int step = 16; step >= kSquares; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    if (lane() < kSquares) squares[kSquares * warp_ + lane()] = sum;
   }
 
   /// The factor of a row whose squares are there, by all lanes of a warp.
   __device__ __forceinline__ float norm_factor(const float* squares) const {
-    static_assert(kChainWarps <= 16);
-    float sum = lane() % 16 < kChainWarps ? squares[lane() % 16] : 0;
+    constexpr int kSums = kSquares * kChainWarps, kLanes = 16;
+    static_assert(kSums % kLanes == 0);
+    float sum = 0;
 #pragma unroll
-    for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    for (int i = 0; i < kSums; i += kLanes) sum += squares[i + lane() % kLanes];
+#pragma unroll
+    for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
     const auto cols = static_cast<float>(step_.cols);
     return rsqrtf(quotient(sum, cols, reciprocal(cols)) + step_.floats.eps);
-  }
-
-  /// What other blocks have just written, or hand on as `words`.
-  __device__ __forceinline__ void copy(const uint8_t* words, int bytes) const {
-    const uint32_t flip = kHands<T> && words != nullptr ? Weights::kFlip : 0;
-    const auto* from = reinterpret_cast<const uint4*>(flip != 0 ? words : step_.x);
-    auto* to = reinterpret_cast<uint4*>(x_);
-#pragma unroll 1
-    for (int first = 0; first < bytes / 16; first += kCopies * kChainThreads) {
-      const auto place = [&](int i) { return first + thread() + i * kChainThreads; };
-      uint4 v[kCopies];
-      get_words(v, flip, [&](int i) { return place(i) < bytes / 16 ? from + place(i) : nullptr; });
-      if (kHands<T> && first == 0) __syncthreads();  // nobody reads what the step in front did
-#pragma unroll
-      for (int i = 0; i < kCopies; ++i) {
-        if (place(i) < bytes / 16) to[place(i)] = v[i];
-      }
-    }
   }
 
   const ChainStep& step_;
   int warp_;
   uint8_t* x_;
-  float4 weights_[2 * kAtOnce];
+  RowSquares* squares_;
+  bool floats_;  // that are quantised here
+  bool wanted_ = false;
+  const uint4* from_ = nullptr;
+  uint32_t flip_ = 0;
+  int end_ = 0;  // of chunks
+  uint4 bits_[kAtOnce];
+  float4 weights_[kAtOnce];
   float factor_ = 1;
 };
 

@@ -1,5 +1,5 @@
-// What a chain's kernel is given, and its stream of items: shares, cursors, and the two kinds of
-// weights (see matmul_chain.cuh).
+// What a chain's kernel is given, and the two kinds of weights that its items have (see
+// matmul_chain.cuh).
 #pragma once
 
 #include "kernels/cuda/matmul_chain_ahead.h"
@@ -45,11 +45,14 @@ struct ChainParams {
   int x_tile_bytes;
   int n_units;         // that a block has at most in a step of SwiGLU
   bool pairs;          // two items to a slot, where they fit and there are two
+  int most_runs;       // of a warp
+  int runs_offset;     // in shared memory
   int rounds;          // slots of a warp
   int slot_bytes;      // weights, then streamed activations
   int slot_x;          // where these are
   int ring_offset;     // in shared memory
   int x_offset;        // of resident activations
+  int odd_x;           // from these to those of a handed row's odd steps
   unsigned* arrivals;  // of blocks at the barriers between steps
   float* factors;      // of rows that were normalised for all blocks
   HandedWords words;   // instead of barriers
@@ -83,125 +86,44 @@ __host__ __device__ constexpr int unit_bytes() {
 /// What a warp leaves of a row tile that began before its range: a float4 of each lane.
 inline constexpr int kLeftBytes = 32 * 16;
 /// What is in front of that: ChainHeader.
-inline constexpr int kChainHeaderBytes = 2688;
+inline constexpr int kChainHeaderBytes = 3072;
 inline constexpr int kUnitsAt = kChainHeaderBytes + kChainWarps * kLeftBytes;
+
+/// Neighbouring items of a row tile, as they are fetched.
+struct alignas(16) RunItems {
+  const uint8_t* weights;  // of the first
+  int bytes;               // of each; of BF16 weights the row tile's rows
+  int16_t k;               // the first one's k tile
+  int16_t n;
+};
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
-/// The block's share of a step: every so many units as there are blocks.
-struct StepShare {
-  int first;  // its first unit
-  int shift;  // log2 of the row tiles of a unit
-  int k_tiles;
-  // Its items, row tile by row tile, are dealt to the warps in ranges.
-  int begins[kChainWarps + 1];
-  int first_row_tiles[kChainWarps];  // of the ranges' first items, among the block's
-  /// The j-th row tile of its units, among the step's.
-  __device__ __forceinline__ int row_tile(int j) const {
-    const int unit = first + (j >> shift) * static_cast<int>(gridDim.x);
-    return (unit << shift) + (j & ((1 << shift) - 1));
-  }
-};
+/// Sums of a row's squares, so many from each warp.
+inline constexpr int kSquares = 4;
+using RowSquares = float[kSquares * kChainWarps];
 
 struct ChainHeader {
   uint64_t full[kChainWarps][kMaxRounds];
-  unsigned left[kChainWarps];                 // steps of which the warp has left what it leaves
-  unsigned done[kMaxUnits];                   // row tiles of the unit
-  float squares[kMaxFloatRows][kChainWarps];  // of rows that are normalised
-  StepShare shares[kMaxMatmulSteps];
-  ChainStep steps[kMaxMatmulSteps];  // as the launch gave them
+  unsigned left[kChainWarps];            // steps of which the warp has left what it leaves
+  unsigned done[kMaxUnits];              // row tiles of the unit
+  RowSquares squares[2][kMaxFloatRows];  // of rows that are normalised, of even and odd steps
+  ChainStep steps[kMaxMatmulSteps];      // as the launch gave them
+  Ahead ahead;
 };
 // No more than it needs, but whole lines of 128 bytes, as slots lie behind it: with half a line
 // less a 7B's token took 2.02 ms instead of 1.93.
 static_assert(sizeof(ChainHeader) <= kChainHeaderBytes && kChainHeaderBytes % 128 == 0 &&
               sizeof(ChainHeader) > kChainHeaderBytes - 128);
 
-/// Writes the block's share of a step: each warp's own part, the first warp what all have alike.
-/// Once, as divisions are long.
 template <class Weights>
-__device__ __forceinline__ void deal(const ChainStep& step, int warp, StepShare& share) {
-  const int shift = step.swiglu ? kUnitShift<Weights> : 0;
-  int first = static_cast<int>(blockIdx.x) - step.first_block;
-  if (first < 0) first += static_cast<int>(gridDim.x);
-  // Unsigned: divisions of what may be negative are longer still.
-  const auto k_tiles = static_cast<unsigned>(step.k_tiles);
-  const int behind = (step.row_tiles >> shift) - first;
-  const auto units = behind > 0 ? (static_cast<unsigned>(behind) - 1) / gridDim.x + 1 : 0;
-  const unsigned n_items = (units << shift) * k_tiles;
-  if (warp == 0) {
-    share.first = first;
-    share.shift = shift;
-    share.k_tiles = step.k_tiles;
-    share.begins[kChainWarps] = static_cast<int>(n_items);
-  }
-  const unsigned begin = static_cast<unsigned>(warp) * n_items / kChainWarps;
-  share.begins[warp] = static_cast<int>(begin);
-  share.first_row_tiles[warp] = static_cast<int>(begin / k_tiles);
-}
-
-/// A warp's place in the stream: runs of items, each of one row tile.
-struct ItemCursor {
-  int step = -1;
-  int run = 0;       // items of the run from this one on
-  int left = 0;      // of the warp's range behind the run
-  int k = 0;         // the item's k tile
-  int j = 0;         // its row tile, among the block's
-  int row_tile = 0;  // and among the step's
-
-  /// The first run of the warp's range of the next step, of no items if it has none.
-  __device__ __forceinline__ void enter_next(const ChainParams& p, const ChainHeader& header,
-                                             int warp) {
-    run = 0;
-    if (++step >= p.n_steps) return;
-    const StepShare& share = header.shares[step];
-    begin_run(share, begin_range(share, warp));
-  }
-  /// The next run of the range, if items are left.
-  __device__ __forceinline__ void next_row_tile(const ChainHeader& header) {
-    ++j;
-    begin_run(header.shares[step], 0);
-  }
-  /// The next run that has items, of this step or of one behind it. There is none if `step` has
-  /// come to the end.
-  __device__ __forceinline__ void next_run(const ChainParams& p, const ChainHeader& header,
-                                           int warp) {
-    int first = 0;
-    if (step == p.n_steps) return;
-    if (left > 0) {
-      ++j;
-    } else {
-      do {
-        if (++step == p.n_steps) return;
-        first = begin_range(header.shares[step], warp);
-      } while (left == 0);
-    }
-    begin_run(header.shares[step], first);
-  }
-
- private:
-  /// Returns the k tile of the range's first item.
-  __device__ __forceinline__ int begin_range(const StepShare& share, int warp) {
-    const int begin = share.begins[warp];
-    left = share.begins[warp + 1] - begin;
-    j = share.first_row_tiles[warp];
-    return begin - j * share.k_tiles;
-  }
-  __device__ __forceinline__ void begin_run(const StepShare& share, int first) {
-    k = first;
-    run = min(left, share.k_tiles - k);
-    left -= run;
-    row_tile = share.row_tile(j);
-  }
-};
-
-template <class Weights>
-__device__ __forceinline__ const TaskParams& task_of(const ChainStep& step, int row_tile) {
+__device__ __forceinline__ int task_of(const ChainStep& step, int row_tile) {
   // Of a unit the first half are gate's.
   int task = step.swiglu ? row_tile >> (kUnitShift<Weights> - 1) & 1 : 0;
   if (!step.swiglu) {
     while (row_tile >= step.tasks[task].row_tile_end) ++task;
   }
-  return step.tasks[task];
+  return task;
 }
 /// The row tile's place in its task.
 template <class Weights>
@@ -226,13 +148,16 @@ struct TiledChain {
   static __device__ __forceinline__ Activations of(const Activations& x, void* words = nullptr) {
     return {.cols = x.cols, .q8 = words != nullptr ? words : x.q8};
   }
-  __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int) {
-    const int row_tile = at.row_tile;
-    const TaskParams& task = task_of<TiledChain>(step, row_tile);
-    bytes = task.tile_bytes;
-    from = task.weights +
-           int64_t{place_in_task<TiledChain>(step, task, row_tile)} * task.row_tile_bytes +
-           at.k * bytes;
+  /// Where a run from k tile k on is, of the row tile at `place`, and what locate() needs of it.
+  static __device__ __forceinline__ void find(const TaskParams& task, int place, int k,
+                                              RunItems& items) {
+    items.bytes = task.tile_bytes;
+    items.weights =
+        task.weights + int64_t{place} * task.row_tile_bytes + int64_t{k} * task.tile_bytes;
+  }
+  __device__ __forceinline__ void locate(const ChainStep&, const RunItems& items, int) {
+    bytes = items.bytes;
+    from = items.weights;
   }
   __device__ __forceinline__ void advance(const ChainStep&, int, int n) { from += n * bytes; }
   /// Items of these bytes that share a slot, at most: neighbours in memory, k tiles of one row
@@ -281,14 +206,17 @@ struct Bf16Chain {
   static __device__ __forceinline__ int row_bytes(const ChainStep& step, int k) {
     return 2 * min(kBf16TileCols, step.cols - kBf16TileCols * k);
   }
-  __device__ __forceinline__ void locate(const ChainStep& step, const ItemCursor& at, int lane) {
-    const int row_tile = at.row_tile;
-    const TaskParams& task = task_of<Bf16Chain>(step, row_tile);
-    const int place = place_in_task<Bf16Chain>(step, task, row_tile);
-    n_rows = min(kTileRows, task.rows - kTileRows * place);
-    from = task.weights + int64_t{place} * task.row_tile_bytes +
-           2 * (lane * step.cols + kBf16TileCols * at.k);
-    bytes = n_rows * row_bytes(step, at.k);
+  /// As TiledChain's; items are so many rows.
+  static __device__ __forceinline__ void find(const TaskParams& task, int place, int k,
+                                              RunItems& items) {
+    items.bytes = min(kTileRows, task.rows - kTileRows * place);
+    items.weights =
+        task.weights + int64_t{place} * task.row_tile_bytes + int64_t{2} * kBf16TileCols * k;
+  }
+  __device__ __forceinline__ void locate(const ChainStep& step, const RunItems& items, int lane) {
+    n_rows = items.bytes;
+    from = items.weights + 2 * lane * step.cols;
+    bytes = n_rows * row_bytes(step, items.k);
   }
   // A row's part is two lines of the L2 cache: a copy of its own.
   static __device__ __forceinline__ int together(const ChainParams&, int) { return 1; }

@@ -1,7 +1,8 @@
 // How the sums of a chain's row tiles become results (see matmul_chain.cuh).
 #pragma once
 
-#include "kernels/cuda/matmul_chain_items.cuh"
+#include "kernels/cuda/handed_words.cuh"
+#include "kernels/cuda/matmul_chain_runs.cuh"
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
@@ -12,14 +13,13 @@ __device__ __forceinline__ void set_count(unsigned* counter, unsigned n) {
   asm volatile("st.release.cta.shared::cta.u32 [%0], %1;" ::"r"(shared_address(counter)), "r"(n)
                : "memory");
 }
-__device__ __forceinline__ void wait_for_count(const unsigned* counter, unsigned n) {
+__device__ __forceinline__ unsigned get_count(const unsigned* counter) {
   unsigned now;
-  do {
-    asm volatile("ld.acquire.cta.shared::cta.u32 %0, [%1];"
-                 : "=r"(now)
-                 : "r"(shared_address(counter))
-                 : "memory");
-  } while (now < n);
+  asm volatile("ld.acquire.cta.shared::cta.u32 %0, [%1];"
+               : "=r"(now)
+               : "r"(shared_address(counter))
+               : "memory");
+  return now;
 }
 /// What the counter was.
 __device__ __forceinline__ unsigned count(unsigned* counter) {
@@ -53,45 +53,41 @@ __device__ __forceinline__ void for_each_sum(const RowSums<1>& sums, int lane, c
   }
 }
 
-/// Multiplies each token's sums by the factor that lane `token` has. By all lanes.
+/// Multiplies each token's sums by the factor that lane `token` has, or all lanes if there is one
+/// token. By all lanes.
 template <int T>
 __device__ __forceinline__ void scale_sums(RowSums<1>& sums, float factor, int lane) {
   const int t = lane & 3;
   const int token = T == 8 ? 2 * t : T == 4 ? 2 * (t & 1) : 0;
 #pragma unroll
   for (int e = 0; e < (T == 1 ? 1 : 2); ++e) {
-    const float f = __shfl_sync(~0U, factor, token + e);
+    const float f = T == 1 ? factor : __shfl_sync(~0U, factor, token + e);
     sums[0][e] = __fmul_rn(sums[0][e], f);
     sums[0][2 + e] = __fmul_rn(sums[0][2 + e], f);
   }
 }
 
-/// Adds what the warps behind this one have left of the row tile that ends in front of the block's
-/// item `past`, in their order.
+/// Adds what the `leaving` warps behind this one (bit i: warp + 1 + i) have left, in their order,
+/// when it is there: `header.left` says of how many steps a warp has.
 template <int T>
-__device__ __forceinline__ void add_left(const ChainHeader& header, const float4* left, int step,
-                                         int warp, int past, RowSums<1>& sums, int lane) {
-  // Each lane waits for one of them.
-  const int other = warp + 1 + lane;
-  bool wanted = other < kChainWarps;
-  if (wanted) {
-    const int* begins = header.shares[step].begins + other;
-    wanted = begins[0] < past && begins[0] < begins[1];
-    if (wanted) wait_for_count(header.left + other, step + 1);
+__device__ __forceinline__ void add_left(ChainHeader& header, const float4* left, int step,
+                                         int warp, unsigned leaving, RowSums<1>& sums, int lane) {
+  // Each lane waits for one of them; they leave the loop together (see RowTileResult).
+  const bool waits = (leaving >> lane & 1U) != 0;
+  const unsigned* counter = header.left + (waits ? warp + 1 + lane : warp);
+  while (__any_sync(~0U, waits && get_count(counter) <= static_cast<unsigned>(step))) {
   }
-  __syncwarp();
-  const unsigned others = __ballot_sync(~0U, wanted);
   constexpr int kAtOnce = T == 1 ? 6 : 2;  // of one token half of a lane's sums are none
 #pragma unroll 1
-  for (int first = 0; others >> first != 0; first += kAtOnce) {
+  for (int first = 0; leaving >> first != 0; first += kAtOnce) {
     float4 parts[kAtOnce];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      if ((others >> (first + i) & 1U) != 0) parts[i] = left[32 * (warp + 1 + first + i) + lane];
+      if ((leaving >> (first + i) & 1U) != 0) parts[i] = left[32 * (warp + 1 + first + i) + lane];
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
-      if ((others >> (first + i) & 1U) == 0) continue;
+      if ((leaving >> (first + i) & 1U) == 0) continue;
       sums[0][0] = __fadd_rn(sums[0][0], parts[i].x);
       if (T > 1) sums[0][1] = __fadd_rn(sums[0][1], parts[i].y);
       sums[0][2] = __fadd_rn(sums[0][2], parts[i].z);
@@ -100,86 +96,99 @@ __device__ __forceinline__ void add_left(const ChainHeader& header, const float4
   }
 }
 
-/// What a row tile's task adds to the sums of the rows that the lane has in for_each_sum(): asked
-/// for long before it is added.
+/// A row tile's results, of the rows that the lane has in for_each_sum(): what is known of them
+/// before there are sums.
 template <int T>
-class RowAddends {
+class RowTileResult {
  public:
-  RowAddends() = default;
-  /// `old`: what results are added to, unless that is y. Of handed words, which may not be there.
-  __device__ __forceinline__ RowAddends(const TaskParams& task, int place, int lane,
-                                        const uint8_t* old) {
+  RowTileResult() = default;
+  __device__ __forceinline__ RowTileResult(const ChainStep& step, const Run& run, int lane)
+      : task_(step.tasks + run.task), first_row_(kTileRows * run.place) {
+    const TaskParams& task = *task_;
+    if (task.bias == nullptr) return;
     const int first = T <= 2 ? (lane & 3) / T : T == 4 ? (lane & 3) / 2 : 0;
-    if (task.bias != nullptr) {
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        const int row = kTileRows * place + (lane >> 2) + 8 * (first + i);
-        bias_[i] = row < task.rows ? __ldg(task.bias + row) : 0.0F;
+    for (int i = 0; i < kRows; ++i) {
+      const int row = first_row_ + (lane >> 2) + 8 * (first + i);
+      bias_[i] = row < task.rows ? __ldg(task.bias + row) : 0.0F;
+    }
+  }
+  /// By a warp.
+  __device__ __forceinline__ void write(const RowSums<1>& sums, int n_rows,
+                                        const HandedSet& /*set*/, int lane) const {
+    for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
+      const int row = first_row_ + of_tile;
+      if (token >= n_rows || row >= task_->rows) return;
+      float* y = task_->y + token * task_->y_stride + row;
+      if (task_->bias != nullptr) {
+        sum = __fadd_rn(sum, kRows == 1 || of_tile < 8 ? bias_[0] : bias_[kRows - 1]);
       }
-    }
-    if constexpr (kHands<T>) {
-      const int row = kTileRows * place + (lane >> 2) + 8 * first;
-      if (!task.accumulate || first > 1 || row >= task.rows) return;
-      old_ = old != nullptr ? load_word(old + 4 * row)
-                            : __float_as_uint(__ldcg(task.y + row)) ^ kFlipFloats;
-    }
-  }
-  __device__ __forceinline__ float bias(int of_tile) const {
-    return kRows == 1 || of_tile < 8 ? bias_[0] : bias_[kRows - 1];
-  }
-  /// When it is there, by all lanes: a loop that they leave together, so that the compiler knows
-  /// them to be together behind it.
-  __device__ __forceinline__ float old(const uint8_t* old, int row, bool wanted) const {
-    uint32_t word = old_;
-    while (__any_sync(~0U, wanted && word == 0)) {
-      if (wanted) word = load_word(old + 4 * row);
-    }
-    return __uint_as_float(word ^ kFlipFloats);
+      if (task_->accumulate) {
+        // Nobody else adds to this element: the same as reading and writing it, without waiting.
+        asm volatile("red.global.add.f32 [%0], %1;" ::"l"(y), "f"(sum) : "memory");
+      } else {
+        *y = sum;
+      }
+    });
   }
 
  private:
   static constexpr int kRows = T == 8 ? 2 : 1;
+  const TaskParams* task_ = nullptr;
+  int first_row_ = 0;
   float bias_[kRows] = {};
-  uint32_t old_ = 0;  // flipped
 };
 
-/// A row tile to y, by one warp.
-template <int T>
-__device__ __forceinline__ void write_row_tile(const TaskParams& task, int place, int n_rows,
-                                               const RowSums<1>& sums, const RowAddends<T>& addends,
-                                               int lane) {
-  for_each_sum<T>(sums, lane, [&](int token, int of_tile, float sum) {
-    const int row = kTileRows * place + of_tile;
-    if (token >= n_rows || row >= task.rows) return;
-    float* y = task.y + token * task.y_stride + row;
-    if (task.bias != nullptr) sum = __fadd_rn(sum, addends.bias(of_tile));
-    if (task.accumulate) {
-      // Nobody else adds to this element: the same as reading and writing it, without waiting.
-      asm volatile("red.global.add.f32 [%0], %1;" ::"l"(y), "f"(sum) : "memory");
+/// Of one row of x a lane has one result or none, which may be handed to other blocks as a word.
+template <>
+class RowTileResult<1> {
+ public:
+  RowTileResult() = default;
+  __device__ __forceinline__ RowTileResult(const ChainStep&, const HandedRun& run, int lane) {
+    const int row = (lane >> 2) + 8 * (lane & 3);  // as in for_each_sum()
+    if ((lane & 3) > 1 || row >= run.rows) return;
+    y_ = run.stores ? run.y + row : nullptr;
+    word_ = run.word != kNotHanded ? run.word + 4 * row : kNotHanded;
+    has_bias_ = run.bias != nullptr;
+    if (has_bias_) bias_ = __ldg(run.bias + row);
+    accumulates_ = run.accumulates;
+    if (!accumulates_) return;
+    if (run.old != kNotHanded) {
+      old_word_ = run.old + 4 * row;
     } else {
-      *y = sum;
+      old_at_ = run.y + row;
     }
-  });
-}
-
-/// The same for one row, also handed to other blocks at `words` if that is not null. What results
-/// are added to is in y, or comes as words at `old`.
-__device__ __forceinline__ void hand_row_tile(const TaskParams& task, int place,
-                                              const RowSums<1>& sums, const RowAddends<1>& addends,
-                                              const uint8_t* old, uint8_t* words, int lane) {
-  const int row = kTileRows * place + (lane >> 2) + 8 * (lane & 3);  // as in for_each_sum()
-  float to_add = 0;
-  if (task.accumulate) {
-    to_add = addends.old(old, row, old != nullptr && (lane & 3) < 2 && row < task.rows);
   }
-  for_each_sum<1>(sums, lane, [&](int, int, float sum) {
-    if (row >= task.rows) return;
-    if (task.bias != nullptr) sum = __fadd_rn(sum, addends.bias(0));
-    if (task.accumulate) sum = __fadd_rn(to_add, sum);
-    if (words != nullptr) hand_word(words + 4 * row, __float_as_uint(sum) ^ kFlipFloats);
-    if (task.stores) task.y[row] = sum;
-  });
-}
+  /// Asks for what results are added to, once.
+  __device__ __forceinline__ void ask(const HandedSet& set) {
+    if (!accumulates_) return;
+    old_ = old_word_ != kNotHanded ? load_word(set.at(old_word_)) : load_word(old_at_);
+  }
+  /// By a warp.
+  __device__ __forceinline__ void write(const RowSums<1>& sums, int /*n_rows*/,
+                                        const HandedSet& set, int lane) {
+    // Lanes leave the loop together: the compiler knows them to be together behind it.
+    const bool handed = old_word_ != kNotHanded;
+    while (__any_sync(~0U, handed && old_ == 0)) {
+      if (handed) old_ = load_word(set.at(old_word_));
+    }
+    float sum = (lane & 3) == 0 ? sums[0][0] : sums[0][2];
+    if (has_bias_) sum = __fadd_rn(sum, bias_);
+    if (accumulates_) sum = __fadd_rn(__uint_as_float(handed ? old_ ^ kFlipFloats : old_), sum);
+    if (word_ != kNotHanded) hand_word(set.at(word_), __float_as_uint(sum) ^ kFlipFloats);
+    if (y_ != nullptr) *y_ = sum;
+  }
+
+ private:
+  float* y_ = nullptr;
+  int word_ = kNotHanded;
+  int old_word_ = kNotHanded;
+  const float* old_at_ = nullptr;
+  uint32_t old_ = 0;
+  float bias_ = 0;
+  bool has_bias_ = false;
+  bool accumulates_ = false;
+};
 
 /// The columns of activations of a unit, of half as many row tiles of gate as of it and the same of
 /// up, by one warp.
