@@ -176,7 +176,7 @@ bool launch_chain(std::span<const MatmulStep> steps, int n_rows, bool bf16,
   for (const MatmulStep& step : steps) {
     weight_bytes = std::max(weight_bytes, set_step(step, n_rows, bf16, p.steps[p.n_steps++]));
   }
-  p.ahead = plan_ahead(steps, next, limits.processors, kChainWarps);
+  p.ahead = plan_ahead(steps, next, limits.processors);
   const int rows = row_groups(n_rows).rows;
   p.n_rows = n_rows;
   p.x_tile_bytes = bf16 ? bf16_group_bytes(rows) : q8_group_bytes(rows);

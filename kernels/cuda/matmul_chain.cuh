@@ -45,15 +45,15 @@ namespace fimd::cuda {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
-/// The warp's part of what is asked for before step s. By all lanes.
+/// The block's part of what is asked for before step s, by one of its warps: issued piece by piece
+/// by all of them, requests are what the late ones wait for before they have x.
 __device__ __forceinline__ void ask_ahead(const Ahead& ahead, int s, int warp) {
-  if (!elected()) return;
-  const int64_t in_front = static_cast<int>(blockIdx.x) * kChainWarps + warp;
+  if (warp != kChainWarps - 1 || !elected()) return;
   const int end = ahead.begins[s + 1];
 #pragma unroll 1
   for (int i = ahead.begins[s]; i < end; ++i) {
     const AheadSpan& span = ahead.spans[i];
-    prefetch_bulk(span.at + in_front * span.warp_bytes, span.warp_bytes);
+    prefetch_bulk(span.at + int64_t{span.block_bytes} * blockIdx.x, span.block_bytes);
   }
 }
 

@@ -30,7 +30,7 @@ int64_t bytes_of(const MatmulStep& step) {
 
 /// Adds `bytes` of a step's weights from byte `first` on, of each task as large a part as it is of
 /// all, to the n spans that there are.
-void add(const MatmulStep& of, int64_t first, int64_t bytes, int warps, Ahead& ahead, int& n) {
+void add(const MatmulStep& of, int64_t first, int64_t bytes, int blocks, Ahead& ahead, int& n) {
   const int64_t all = bytes_of(of);
   if (first >= all || bytes <= 0) return;
   for (const MatmulTask& task : of.tasks) {
@@ -38,26 +38,25 @@ void add(const MatmulStep& of, int64_t first, int64_t bytes, int warps, Ahead& a
     if (of_task == 0 || n == kMaxAheadSpans) continue;
     const int64_t begin = of_task * first / all / 16 * 16;
     const int64_t end = of_task * std::min(first + bytes, all) / all;
-    const int64_t of_warp = (end - begin) / warps / 16 * 16;
-    if (of_warp <= 0) continue;
+    const int64_t of_block = (end - begin) / blocks / 16 * 16;
+    if (of_block <= 0) continue;
     ahead.spans[n++] = {.at = static_cast<const uint8_t*>(task.w.data) + begin,
-                        .warp_bytes = static_cast<int>(of_warp)};
+                        .block_bytes = static_cast<int>(of_block)};
   }
 }
 
 }  // namespace
 
-Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks,
-                 int warps) {
+Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks) {
   Ahead ahead = {};
   int n = 0;
   const auto add_next = [&](size_t s, int64_t of_block, int64_t part) {
     if (s >= next.size()) return;
     const int64_t bytes = std::min(of_block * blocks, bytes_of(next[s]) / part);
-    add(next[s], 0, bytes, blocks * warps, ahead, n);
+    add(next[s], 0, bytes, blocks, ahead, n);
   };
   for (size_t s = 0; s < steps.size(); ++s) {
-    if (s > 0) add(steps[s], kInRings * blocks, kOfOwn * blocks, blocks * warps, ahead, n);
+    if (s > 0) add(steps[s], kInRings * blocks, kOfOwn * blocks, blocks, ahead, n);
     if (s + 1 == steps.size()) {
       add_next(1, kOfSecond, kPartOfSecond);
       add_next(2, kOfThird, kPartOfThird);

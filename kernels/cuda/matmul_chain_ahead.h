@@ -12,10 +12,10 @@
 
 namespace fimd::cuda {
 
-/// So many bytes (a multiple of 16) for each warp, one warp's behind another's.
+/// So many bytes (a multiple of 16) for each block, one block's behind another's.
 struct AheadSpan {
   const uint8_t* at;
-  int warp_bytes;
+  int block_bytes;
 };
 /// Gate and up, down and four projections; the next chain's gate, up and down. Others are left out.
 inline constexpr int kMaxAheadSpans = 10;
@@ -24,9 +24,7 @@ struct Ahead {
   int begins[kMaxMatmulSteps + 1];  // those of step s, from begins[s] on
 };
 
-/// For a chain of `steps` by so many blocks (nothing for none) of so many warps each; `next`: the
-/// chain behind it.
-Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks,
-                 int warps);
+/// For a chain of `steps` by so many blocks (nothing for none); `next`: the chain behind it.
+Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks);
 
 }  // namespace fimd::cuda
