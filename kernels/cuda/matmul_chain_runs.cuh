@@ -41,6 +41,14 @@ inline int most_runs(int64_t block_items, int k_tiles) {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
+/// a / b, given 1 / b, of a below 2^22: (a + 1/2) / b is at least 1 / 2b from where the quotient
+/// changes, and its rounding is less. A division has four times as many instructions, which have to
+/// be fetched before a warp knows its first weights.
+__device__ __forceinline__ unsigned quotient_of(unsigned a, float inverse) {
+  return static_cast<unsigned>((static_cast<float>(a) + 0.5F) * inverse);
+}
+__device__ __forceinline__ float inverse_of(unsigned b) { return __frcp_rn(static_cast<float>(b)); }
+
 /// Writes the warp's runs of all steps, and one behind them. A block takes every so many units of a
 /// step as there are blocks; their items, row tile by row tile, are dealt to the warps in ranges.
 /// By all lanes, eight for a step; in those of step s, returns how many items the block has of it.
@@ -54,24 +62,34 @@ __device__ __forceinline__ int make_runs(int n_steps, const ChainStep* steps, in
   const auto blocks = static_cast<int>(gridDim.x);
   int first = static_cast<int>(blockIdx.x) - step.first_block;
   if (first < 0) first += blocks;
-  // Unsigned: divisions of what may be negative are longer still.
   const auto k_tiles = static_cast<unsigned>(step.k_tiles);
+  const float per_k_tile = inverse_of(k_tiles);
   const int behind = (step.row_tiles >> shift) - first;
+  const float per_block = inverse_of(static_cast<unsigned>(blocks));
   const unsigned units =
-      behind > 0 ? (static_cast<unsigned>(behind) - 1) / static_cast<unsigned>(blocks) + 1 : 0;
+      behind > 0 ? quotient_of(static_cast<unsigned>(behind) - 1, per_block) + 1 : 0;
   const unsigned n_items = s < n_steps ? (units << shift) * k_tiles : 0;
   const auto begin_of = [&](int of_warp) {
     return static_cast<unsigned>(of_warp) * n_items / kChainWarps;
   };
   const unsigned begin = begin_of(warp), end = begin_of(warp + 1);
-  const unsigned first_j = begin / k_tiles;
-  const int n = end > begin ? static_cast<int>((end - 1) / k_tiles - first_j) + 1 : 0;
+  const unsigned first_j = quotient_of(begin, per_k_tile);
+  const int n = end > begin ? static_cast<int>(quotient_of(end - 1, per_k_tile) - first_j) + 1 : 0;
   int in_front = 0, all = 0;
 #pragma unroll
   for (int t = 0; t < kMaxMatmulSteps; ++t) {
     const int of_step = __shfl_sync(~0U, n, t * kLanes);
     if (t < s) in_front += of_step;
     all += of_step;
+  }
+  // The warps that have items of the step: lanes look at as many at a time as a step has lanes.
+  unsigned busy = 0;
+#pragma unroll
+  for (int of_warp = 0; of_warp < kChainWarps; of_warp += kLanes) {
+    const int mine = of_warp + lane % kLanes;
+    const unsigned all_steps =
+        __ballot_sync(~0U, mine < kChainWarps && begin_of(mine) < begin_of(mine + 1));
+    busy |= (all_steps >> (s * kLanes) & ((1U << kLanes) - 1)) << of_warp;
   }
 #pragma unroll 1
   for (int i = lane % kLanes; i < n; i += kLanes) {
@@ -90,12 +108,10 @@ __device__ __forceinline__ int make_runs(int n_steps, const ChainStep* steps, in
     run.items.k = static_cast<int16_t>(from - j * k_tiles);
     run.items.n = static_cast<int16_t>(min(end, past) - from);
     Weights::find(task, run.place, run.items.k, run.items);
-    unsigned leaving = 0;
-#pragma unroll 1
-    for (int other = warp + 1; other < kChainWarps && begin_of(other) < past; ++other) {
-      if (begin_of(other) < begin_of(other + 1)) leaving |= 1U << (other - warp - 1);
-    }
-    run.leaving = static_cast<uint16_t>(leaving);
+    // Warps whose ranges begin in front of `past`: so many that warp * n_items / kChainWarps does.
+    const unsigned in_row_tile =
+        min(quotient_of(kChainWarps * past - 1, inverse_of(n_items)) + 1, unsigned{kChainWarps});
+    run.leaving = static_cast<uint16_t>((busy & ((1U << in_row_tile) - 1)) >> (warp + 1));
     if constexpr (kHands<T>) {
       const int row = kTileRows * run.place;
       const auto offset = [](int16_t words, int at) {
