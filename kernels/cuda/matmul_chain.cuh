@@ -243,8 +243,9 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       typename Weights::template Sums<T> of_items;
       const uint8_t* x = x_of_step + begin * p.x_tile_bytes;
       int k = begin;
-      // Results are waited for: the step's last slot is filled when they are on their way.
-      const bool last = reading[1].step != s;
+      // Of one row results are waited for: the step's last slot is filled when they are on their
+      // way.
+      const bool last = kHands<T> && reading[1].step != s;
       // When a slot has been read.
       const auto refill = [&] {
         if (filling_left > 0) fill(slot, barrier, s);

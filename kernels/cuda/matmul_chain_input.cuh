@@ -96,7 +96,8 @@ class StepInput {
     if (kEveryBlock && step_.floats.norm != nullptr && step_.floats.x != nullptr) {
       if constexpr (T == 1) {
         factor_ = norm_factor(squares_[0]);
-      } else {
+      } else if (!has_factor_) {
+        has_factor_ = true;
 #pragma unroll 1
         for (int row = 0; row < T && row < p.n_rows; ++row) {
           const float of_row = norm_factor(squares_[row]);
@@ -236,6 +237,7 @@ class StepInput {
   uint4 bits_[kAtOnce];
   float4 weights_[kAtOnce];
   float factor_ = 1;
+  bool has_factor_ = false;  // of several rows: made once
 };
 
 #endif
