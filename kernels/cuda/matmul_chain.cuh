@@ -135,6 +135,19 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     fill(ring + i * p.slot_bytes, full + i, -1);
   }
   if constexpr (!kHands<T>) pdl_wait();
+  if constexpr (kHands<T>) {
+    // The norms' weights, which nobody has read for a token: with x they would come last.
+    constexpr int kLine = 32;  // floats
+#pragma unroll 1
+    for (int s = 0; s < p.n_steps; ++s) {
+      const FloatInput& in = header.steps[s].floats;
+      if (in.norm == nullptr) continue;
+      for (int col = kLine * static_cast<int>(threadIdx.x); col < in.cols;
+           col += kLine * kChainThreads) {
+        prefetch_near(in.norm + col);
+      }
+    }
+  }
 
   GridBarrier grid(kHands<T> ? nullptr : p.arrivals);
   [[maybe_unused]] HandedSet set(kHands<T> ? p.words : HandedWords{});
