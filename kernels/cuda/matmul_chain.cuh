@@ -135,6 +135,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     fill(ring + i * p.slot_bytes, full + i, -1);
   }
   if constexpr (!kHands<T>) pdl_wait();
+#ifdef V_NORMS
   if constexpr (kHands<T>) {
     // The norms' weights, which nobody has read for a token: with x they would come last.
     constexpr int kLine = 32;  // floats
@@ -148,6 +149,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       }
     }
   }
+#endif
 
   GridBarrier grid(kHands<T> ? nullptr : p.arrivals);
   [[maybe_unused]] HandedSet set(kHands<T> ? p.words : HandedWords{});
@@ -243,6 +245,9 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         if (lane == 0) header.done[unit] = 0;
       }
     };
+#ifdef V_DEFER
+    int owed = 0;  // slots that were read and not filled, those in front of `slot`
+#endif
 #pragma unroll 1
     while (run.step == s) {
       const int begin = run.items.k;
@@ -250,6 +255,19 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       typename Weights::template Sums<T> of_items;
       const uint8_t* x = x_of_step + begin * p.x_tile_bytes;
       int k = begin;
+#ifdef V_DEFER
+      // Of one row results are waited for: what later steps need is asked for when they are on
+      // their way, and so does not stand in front of what others still need for theirs.
+      const bool last = false;
+      const auto refill = [&] {
+        if (kHands<T> && filling_step > s) {
+          owed += filling_left > 0 ? 1 : 0;
+        } else if (filling_left > 0) {
+          fill(slot, barrier, s);
+        }
+        if (next_slot(slot, barrier)) parity ^= 1U;
+      };
+#else
       // Of one row results are waited for: the step's last slot is filled when they are on their
       // way.
       const bool last = kHands<T> && reading[1].step != s;
@@ -258,6 +276,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
         if (filling_left > 0) fill(slot, barrier, s);
         if (next_slot(slot, barrier)) parity ^= 1U;
       };
+#endif
       Weights::template visit<T>(step, run.type, lane, [&](const auto& multiply) {
         while (true) {
           const uint8_t* weights = slot;
@@ -287,6 +306,18 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       find_run(step, s);
       if constexpr (kHands<T>) result.ask(set);
     }
+#ifdef V_DEFER
+#pragma unroll 1
+    for (; kHands<T> && owed > 0; --owed) {
+      uint8_t* at = slot - owed * p.slot_bytes;
+      uint64_t* of = barrier - owed;
+      if (of < full) {
+        at += p.rounds * p.slot_bytes;
+        of += p.rounds;
+      }
+      if (filling_left > 0) fill(at, of, s);
+    }
+#endif
     if (step.swiglu && blockIdx.x == 0) {
       // Columns of the last k tile that no row tile has.
       const auto out = swiglu_out();

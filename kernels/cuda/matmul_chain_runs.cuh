@@ -125,7 +125,9 @@ __device__ __forceinline__ int make_runs(int n_steps, const ChainStep* steps, in
       run.y = task.y + row;
       run.bias = task.bias != nullptr ? task.bias + row : nullptr;
       // Who makes results would wait for these before it has x: nobody has read them for a token.
+#ifdef V_BIAS
       if (run.bias != nullptr && run.items.k == 0) prefetch_near(run.bias);
+#endif
       run.word = offset(step.words_out, row);
       run.old = offset(step.words_old, row);
       run.rows = task.rows - row;
