@@ -36,11 +36,11 @@ void add(const MatmulStep& of, int64_t first, int64_t bytes, int blocks, Ahead& 
   for (const MatmulTask& task : of.tasks) {
     const int64_t of_task = bytes_of(task);
     if (of_task == 0 || n == kMaxAheadSpans) continue;
-    const int64_t begin = of_task * first / all / 16 * 16;
+    const int64_t begin = of_task * first / all;
     const int64_t end = of_task * std::min(first + bytes, all) / all;
     const int64_t of_block = (end - begin) / blocks / 16 * 16;
     if (of_block <= 0) continue;
-    ahead.spans[n++] = {.at = static_cast<const uint8_t*>(task.w.data) + begin,
+    ahead.spans[n++] = {.at = static_cast<const uint8_t*>(task.w.data) + begin / 16 * 16,
                         .block_bytes = static_cast<int>(of_block)};
   }
 }

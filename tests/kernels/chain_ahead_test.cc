@@ -83,7 +83,7 @@ TEST_CASE("chains ask ahead for weights that are there, once") {
         found += asked(ahead, next[static_cast<size_t>(s)], 3, blocks);
       }
       CHECK(all == found);  // each of its own step, or of the next chain before the last
-      CHECK(all <= int64_t{blocks} * ((3 * 48 + 96 + 24) * 1024 + 16 * kMaxAheadSpans));
+      CHECK(all <= int64_t{blocks} * (3 * 48 + 96 + 24) * 1024);
     }
   }
 }
