@@ -1,8 +1,7 @@
 // The paged KV cache: storing into it, and splitting attention over threads.
 #include <algorithm>
 #include <cassert>
-#include <cmath>
-#include <vector>
+#include <memory>
 
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/ops.h"
@@ -16,15 +15,15 @@ namespace {
 constexpr int kTileRows = 64;
 // Fewer multiply-adds than this are not worth a second thread.
 constexpr int64_t kForkMacs = 40000;
-// Fewest keys a split of one head's keys over threads may have.
-constexpr int kSplitKeys = 128;
 
+/// How the work on some queries is cut up. Results do not depend on it.
 struct Plan {
   int group = 1;
   int tile_tokens = 1;
   int tiles = 1;
+  int ranges = 1;  // of kKeyRange keys
   int splits = 1;
-  int split_keys = 0;
+  int split_ranges = 1;
   int items = 1;  // n_kv_heads * tiles * splits
 };
 
@@ -34,40 +33,24 @@ Plan make_plan(int threads, const PagedKv& kv, int first, int n_tokens, int n_he
   plan.tile_tokens = std::clamp(kTileRows / plan.group, 1, n_tokens);
   plan.tiles = (n_tokens + plan.tile_tokens - 1) / plan.tile_tokens;
   const int keys = first + n_tokens;
+  plan.ranges = (keys + kKeyRange - 1) / kKeyRange;
   const int whole = kv.n_kv_heads * plan.tiles;
   const int64_t macs = int64_t{2} * n_tokens * n_heads * kv.head_dim * keys;
   if (whole < threads && macs > kForkMacs) {
-    plan.splits = std::clamp((2 * threads + whole - 1) / whole, 1, keys / kSplitKeys + 1);
+    plan.splits = std::clamp((2 * threads + whole - 1) / whole, 1, plan.ranges);
   }
-  plan.split_keys = (keys + plan.splits - 1) / plan.splits;
-  plan.split_keys = (plan.split_keys + 63) / 64 * 64;
-  plan.splits = (keys + plan.split_keys - 1) / plan.split_keys;
+  plan.split_ranges = (plan.ranges + plan.splits - 1) / plan.splits;
+  plan.splits = (plan.ranges + plan.split_ranges - 1) / plan.split_ranges;
   plan.items = whole * plan.splits;
   return plan;
-}
-
-// Joins the splits of one row: each has (m, l, o) relative to its own maximum m (in log2).
-void merge_row(const float* parts, int64_t stride, int splits, int head_dim, float* out) {
-  float max = parts[0];
-  for (int s = 1; s < splits; ++s) max = std::max(max, parts[s * stride]);
-  float sum = 0;
-  std::fill(out, out + head_dim, 0.0f);
-  for (int s = 0; s < splits; ++s) {
-    const float* part = parts + s * stride;
-    const float factor = std::exp2(part[0] - max);
-    sum += part[1] * factor;
-    for (int d = 0; d < head_dim; ++d) out[d] += part[2 + d] * factor;
-  }
-  const float inverse = sum > 0 ? 1.0f / sum : 0.0f;
-  for (int d = 0; d < head_dim; ++d) out[d] *= inverse;
 }
 
 }  // namespace
 
 size_t attention_scratch_bytes(int rows, int head_dim) {
-  const auto ld = static_cast<size_t>((head_dim + 15) / 16 * 16);
+  const auto ld = static_cast<size_t>(padded_dim(head_dim));
   const auto n = static_cast<size_t>(rows);
-  return sizeof(float) * (2 * n * ld + n * kKeyBlock + 2 * ld * kKeyBlock + 2 * n);
+  return sizeof(float) * (3 * n * ld + n * kKeyBlock + 2 * ld * kKeyBlock + 4 * n);
 }
 
 void kv_append(const PagedKv& kv, std::span<const int32_t> pages, int first, int n_tokens,
@@ -102,15 +85,18 @@ void attention(ThreadPool& pool, const float* q, const PagedKv& kv, std::span<co
   const int keys = first + n_tokens;
   const int64_t token_stride = int64_t{n_heads} * kv.head_dim;
   const int64_t head_halves = int64_t{kv.page_tokens} * kv.head_dim;
-  const int64_t row_floats = kv.head_dim + 2;
+  const int64_t row_floats = partial_floats(kv.head_dim);
   const int max_rows = plan.group * plan.tile_tokens;
   const size_t scratch_bytes = (attention_scratch_bytes(max_rows, kv.head_dim) + 63) / 64 * 64;
   const Kernels& kernel = kernels();
 
-  // (items, rows, m l o): an item is one key/value head, one tile of tokens, one range of keys.
-  std::vector<float> partials;
+  // (heads and tiles, ranges of keys, rows, partial_floats()); a tile of fewer rows leaves the end
+  // unused.
+  const int64_t tile_floats = plan.ranges * max_rows * row_floats;
+  std::unique_ptr<float[]> partials;
   if (plan.splits > 1) {
-    partials.resize(static_cast<size_t>(plan.items * max_rows * row_floats));
+    partials = std::make_unique_for_overwrite<float[]>(
+        static_cast<size_t>(plan.items / plan.splits * tile_floats));
   }
   const auto item_tile = [&](int64_t item) {
     // The last tiles have the most keys: they go first, for an even finish.
@@ -137,26 +123,31 @@ void attention(ThreadPool& pool, const float* q, const PagedKv& kv, std::span<co
       tile.page_stride = kv.page_elements();
       tile.page_tokens = kv.page_tokens;
       tile.pages = pages.data();
-      tile.key_begin = split * plan.split_keys;
-      tile.key_end = std::min(keys, tile.key_begin + plan.split_keys);
+      tile.key_begin = split * plan.split_ranges * kKeyRange;
+      tile.key_end = std::min(keys, tile.key_begin + plan.split_ranges * kKeyRange);
       tile.scratch = pool.scratch(thread, scratch_bytes);
-      if (plan.splits > 1) tile.partial = partials.data() + item * max_rows * row_floats;
+      if (partials) {
+        const int64_t rows = int64_t{plan.group} * tile.n_tokens;
+        tile.partial = partials.get() + item / plan.splits * tile_floats +
+                       split * plan.split_ranges * rows * row_floats;
+      }
       kernel.attention(tile);
     }
   };
   const int64_t macs = int64_t{2} * n_tokens * token_stride * keys;
   parallel_chunks(pool, plan.items, macs > kForkMacs ? 1 : plan.items, work);
 
-  if (plan.splits == 1) return;
+  if (!partials) return;
   for (int64_t item = 0; item < plan.items; item += plan.splits) {
     const int h = static_cast<int>(item / plan.splits % kv.n_kv_heads);
     const int token = item_tile(item) * plan.tile_tokens;
     const int rows = plan.group * std::min(plan.tile_tokens, n_tokens - token);
+    const float* first_range = partials.get() + item / plan.splits * tile_floats;
     for (int r = 0; r < rows; ++r) {
       float* dst = out + (token + r / plan.group) * token_stride +
                    (int64_t{h} * plan.group + r % plan.group) * kv.head_dim;
-      merge_row(partials.data() + (item * max_rows + r) * row_floats, max_rows * row_floats,
-                plan.splits, kv.head_dim, dst);
+      kernel.attention_join(first_range + r * row_floats, rows * row_floats, plan.ranges,
+                            kv.head_dim, pool.scratch(0, scratch_bytes), dst);
     }
   }
 }

@@ -71,10 +71,11 @@ struct AttentionTile {
   size_t page_stride;  // halves between pages
   int page_tokens;
   const int32_t* pages;
-  int key_begin;  // the part of the keys to look at
+  int key_begin;  // the part of the keys to look at, from a multiple of kKeyRange on
   int key_end;
   std::byte* scratch;  // attention_scratch_bytes()
-  float* partial;      // null, or where to leave (m, l, o[head_dim]) per row instead of `out`
+  // Null, or where to leave (ranges, rows, partial_floats()) of its keys instead of `out`.
+  float* partial;
 };
 
 /// Channels [0, n) of one token of a causal convolution.
@@ -110,6 +111,12 @@ struct DeltaTile {
 
 /// Keys handled between two updates of the running maximum.
 constexpr int kKeyBlock = 64;
+/// Keys whose sums are made apart, and then added up in order: what threads can share of one query.
+constexpr int kKeyRange = 512;
+/// head_dim rounded up to whole vectors of any instruction set.
+constexpr int padded_dim(int head_dim) { return (head_dim + 15) / 16 * 16; }
+/// Of one row and one range of keys: o[padded_dim], m and l.
+constexpr int partial_floats(int head_dim) { return padded_dim(head_dim) + 2; }
 
 struct Kernels {
   void (*quant_gemm[kQuantKinds][kTileVariants])(const QuantTile&);
@@ -124,6 +131,10 @@ struct Kernels {
   void (*add)(float* x, const float* y, int64_t n);
   void (*to_half)(const float* x, uint16_t* y, int64_t n);
   void (*attention)(const AttentionTile&);
+  /// One row's output from what tiles left of it for each of `ranges` ranges, `stride` floats
+  /// apart.
+  void (*attention_join)(const float* partials, int64_t stride, int ranges, int head_dim,
+                         std::byte* scratch, float* out);
   void (*conv_token)(const ConvTile&);
   /// x *= scale / sqrt(sum(x^2) + eps)
   void (*unit_length)(float* x, float eps, float scale, int64_t n);
@@ -133,6 +144,7 @@ struct Kernels {
   double (*sum_exp)(const float* x, int64_t n, float top);
 };
 
+/// What an attention tile of so many rows needs; attention_join() needs that of one row.
 size_t attention_scratch_bytes(int rows, int head_dim);
 
 const Kernels& kernels_portable();

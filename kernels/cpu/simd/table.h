@@ -20,6 +20,7 @@ Kernels make_table() {
   k.add = add_range;
   k.to_half = to_half;
   k.attention = attention_tile;
+  k.attention_join = attention_join;
   k.conv_token = conv_token;
   k.unit_length = unit_length;
   k.sigmoid_mul = sigmoid_mul_range;
