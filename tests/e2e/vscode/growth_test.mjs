@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ghost, lastAnswer, settle } from './lib/harness.mjs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ghost, lastAnswer, offsetOf, settle } from './lib/harness.mjs';
 
 const listing = `import os
 
@@ -111,6 +112,41 @@ export default [
       } finally {
         slow(0);
       }
+    },
+  },
+  {
+    name: 'typing past it while extensions are busy',
+    files: { 'main.py': `${listing}|` },
+    settings: { 'editor.autoIndent': 'none' },
+    async run(e, start) {
+      // VS Code's question after the key waits beside the next step of what grows.
+      let typedPast = 0;
+      for (let i = 0; i < 6; ++i) {
+        await e.probe.call('command', { id: 'workbench.action.files.revert' });
+        await e.waitText(start);
+        await e.press('Control+End');
+        const since = e.wire.mark();
+        slow(40);
+        try {
+          const typed = tries[i % tries.length].replace('(', `_${i}(`);
+          await e.type(typed);
+          await e.wait('an answer', async () => (await e.ghost()) || lastAnswer(e, since)?.answered);
+          if (!(await e.ghost())) continue; // the model had nothing to say
+          await sleep((i * 13) % 60);
+          const busy = e.probe.call('busy', { ms: 250 });
+          await e.type('#');
+          await busy;
+          const text = `${start}${typed}#`;
+          await e.waitText(text);
+          await e.wait('the question after a key', () => {
+            return offsetOf(text, lastAnswer(e, since).params.position) === text.length;
+          });
+          ++typedPast;
+        } finally {
+          slow(0);
+        }
+      }
+      assert.ok(typedPast > 0, 'nothing was ever shown');
     },
   },
 ];

@@ -1,34 +1,30 @@
 // Lets shown ghost text grow while it is being written.
 //
 // VS Code takes one answer per question, and asks a provider again at the same place only for an
-// explicit request, and only one that it has not asked yet. So for each step the provider is registered
-// anew, and VS Code told to show the "next" suggestion: it asks, gets the longer text, and goes over
+// explicit request, and only one that it has not asked yet. So for each step the registration is renewed,
+// and VS Code told to show the "next" suggestion: it asks, gets the longer text, and goes over
 // to it. What is shown stays on the screen meanwhile, and nothing happens if it was dismissed,
 // accepted or typed past.
 import * as vscode from 'vscode';
+import { isSamePlace, type Place, placeIn } from './place';
+import type { Registration } from './registration';
 import { type Items, type Stream, textOf } from './stream';
 
 /** VS Code before this did not tell providers apart: there, the second step is the last. */
 const manyStepsSince = 110;
 
-interface Step {
-  uri: string;
-  version: number;
-  position: vscode.Position;
+interface Step extends Place {
   items: Items;
   complete: boolean;
   taken: boolean;
 }
 
 export class Growth {
-  readonly #register: () => vscode.Disposable;
-  #registration: vscode.Disposable;
+  readonly #registration: Registration;
   #step: Step | undefined;
 
-  /** `register` registers the provider. */
-  constructor(register: () => vscode.Disposable) {
-    this.#register = register;
-    this.#registration = register();
+  constructor(registration: Registration) {
+    this.#registration = registration;
   }
 
   /** Whether VS Code's next question is one that this asked for. */
@@ -39,7 +35,7 @@ export class Growth {
   /** The items for a question at this place, if it is the one that this asked for. */
   take(document: vscode.TextDocument, position: vscode.Position): Readonly<Step> | undefined {
     const step = this.#step;
-    if (!step || !isAt(step, document, position)) return undefined;
+    if (!step || !isSamePlace(step, placeIn(document, position))) return undefined;
     step.taken = true;
     return step;
   }
@@ -75,14 +71,9 @@ export class Growth {
     }
   }
 
-  dispose(): void {
-    this.#registration.dispose();
-  }
-
   async #show({ uri, version, position }: Stream, items: Items, complete: boolean): Promise<boolean> {
     const step = { uri, version, position, items, complete, taken: false };
-    this.#registration.dispose();
-    this.#registration = this.#register();
+    this.#registration.renew();
     this.#step = step;
     try {
       await vscode.commands.executeCommand('editor.action.inlineSuggest.showNext');
@@ -93,16 +84,8 @@ export class Growth {
   }
 }
 
-function isAt(place: Step | Stream, document: vscode.TextDocument, position: vscode.Position): boolean {
-  return (
-    place.uri === document.uri.toString() &&
-    place.version === document.version &&
-    place.position.isEqual(position)
-  );
-}
-
 /** Whether the cursor still is where the stream's question was asked. */
 function isCurrent(document: vscode.TextDocument, stream: Stream): boolean {
   const editor = vscode.window.activeTextEditor;
-  return editor?.document === document && isAt(stream, document, editor.selection.active);
+  return editor?.document === document && isSamePlace(stream, placeIn(document, editor.selection.active));
 }

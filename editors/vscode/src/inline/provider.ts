@@ -1,10 +1,10 @@
 // Ghost text: asks the daemon where VS Code asks for inline suggestions.
 import * as vscode from 'vscode';
 import type { Client } from '../client';
-import { documentSelector } from '../client_options';
 import { isAutomatic, isEnabled } from '../settings';
 import type { Feedback } from './feedback';
 import { Growth } from './growth';
+import { Registration } from './registration';
 import { type Items, Stream, textOf } from './stream';
 
 /** How long an unfinished request waits for the next one, which may go on with its work. */
@@ -16,6 +16,7 @@ export class InlineProvider implements vscode.InlineCompletionItemProvider, vsco
   readonly #client: Client;
   readonly #feedback: Feedback;
   readonly #log: vscode.LogOutputChannel;
+  readonly #registration: Registration;
   readonly #growth: Growth;
   readonly #streams = new Map<string, Stream>(); // the newest of each document
   readonly #listener: vscode.Disposable;
@@ -25,9 +26,8 @@ export class InlineProvider implements vscode.InlineCompletionItemProvider, vsco
     this.#client = client;
     this.#feedback = feedback;
     this.#log = log;
-    this.#growth = new Growth(() =>
-      vscode.languages.registerInlineCompletionItemProvider(documentSelector, this),
-    );
+    this.#registration = new Registration(this);
+    this.#growth = new Growth(this.#registration);
     this.#listener = vscode.window.onDidChangeActiveTextEditor((editor) => {
       for (const stream of this.#streams.values()) {
         if (stream.uri !== editor?.document.uri.toString()) stream.cancel();
@@ -36,7 +36,7 @@ export class InlineProvider implements vscode.InlineCompletionItemProvider, vsco
   }
 
   dispose(): void {
-    this.#growth.dispose();
+    this.#registration.dispose();
     this.#listener.dispose();
     for (const stream of this.#streams.values()) stream.cancel();
     this.#streams.clear();

@@ -100,6 +100,12 @@ const methods = {
     return value === undefined ? null : JSON.parse(JSON.stringify(value));
   },
   commands: async () => vscode.commands.getCommands(true),
+  /** Keeps the process of all extensions from doing anything else. */
+  busy({ ms }) {
+    const end = Date.now() + ms;
+    while (Date.now() < end);
+    return null;
+  },
   extension({ id }) {
     const extension = vscode.extensions.getExtension(id);
     return extension ? { active: extension.isActive, package: extension.packageJSON } : null;
