@@ -6,6 +6,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkHistory, ghost } from './lib/harness.mjs';
 import { waitFor } from './lib/wait.mjs';
+import { inlineCompletion } from './lib/wire.mjs';
 
 const stack = `class Stack:
     def __init__(self):
@@ -17,8 +18,6 @@ const stack = `class Stack:
     def pop(self):
         |
 `;
-
-const one = 'textDocument/inlineCompletion';
 
 function daemon() {
   const status = execFileSync(process.env.FIMD_E2E_BIN, ['status'], { encoding: 'utf8' });
@@ -43,7 +42,7 @@ async function typesInPeace(e, text) {
   await e.focus();
   await e.type(text);
   await e.wait('the typed text', async () => (await e.text()).length === before.length + text.length);
-  assert.deepEqual(e.wire.sent(one, since), [], 'requests');
+  assert.deepEqual(e.wire.sent(inlineCompletion, since), [], 'requests');
   assert.equal(await e.ghost(), null);
 }
 

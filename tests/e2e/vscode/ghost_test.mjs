@@ -1,6 +1,7 @@
 // Ghost text: when it appears, what it is, how it follows the keys, and what accepting it leaves behind.
 import assert from 'node:assert/strict';
 import { ghost, lastAnswer, settle } from './lib/harness.mjs';
+import { inlineCompletion } from './lib/wire.mjs';
 
 const stack = `class Stack:
     def __init__(self):
@@ -139,7 +140,7 @@ export default [
         return now !== null && now !== first.ghost && now;
       });
       const invoked = e.wire
-        .sent('textDocument/inlineCompletion', since)
+        .sent(inlineCompletion, since)
         .filter((m) => m.params.context.triggerKind === 1);
       assert.ok(invoked.length > 0, 'no request said that it was invoked');
       await e.press(e.keys.previous);
@@ -178,7 +179,7 @@ export default [
       await e.waitText(`${start}for name in `);
       await e.wait('all changes at fimd', () =>
         e.wire.sent('textDocument/didChange', since).length >= 'for name in '.length);
-      assert.deepEqual(e.wire.sent('textDocument/inlineCompletion', since), [], 'nobody asked');
+      assert.deepEqual(e.wire.sent(inlineCompletion, since), [], 'nobody asked');
       await e.press(e.keys.trigger);
       const offer = await ghost(e, since);
       await e.press('Tab');

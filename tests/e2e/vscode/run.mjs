@@ -1,5 +1,5 @@
 // Runs every *_test.mjs in one window and counts.
-// usage: node run.mjs EDITORS VSIX [PATTERN]; the environment is that of tests/e2e/lib/environment.sh
+// usage: node run.mjs EDITORS VSIX [PATTERN [TIMES]]; the environment is that of tests/e2e/lib/environment.sh
 import { readdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,7 @@ import { runTest } from './lib/harness.mjs';
 import { Session } from './lib/session.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const [editors, vsix, pattern = ''] = process.argv.slice(2);
+const [editors, vsix, pattern = '', times = '1'] = process.argv.slice(2);
 const work = process.env.FIMD_E2E_WORK;
 const pictures = resolve(process.env.FIMD_E2E_PICTURES || join(here, '../../../build/e2e/vscode'));
 const begun = Date.now();
@@ -35,10 +35,10 @@ const failed = [];
 try {
   await session.start();
   console.log(`started code-server and Chromium (${seconds(begun)} s)`);
-  for (const test of tests) {
+  for (const [turn, test] of Array.from({ length: Number(times) }, (_, i) => tests.map((t) => [i, t])).flat()) {
     const since = Date.now();
     try {
-      await runTest(session, test, pictures);
+      await runTest(session, test, pictures, turn);
       ++passed;
       console.log(`ok   ${test.name} (${seconds(since)} s)`);
     } catch (error) {

@@ -29,7 +29,7 @@ function framer(take) {
 }
 
 function record(from, message) {
-  appendFileSync(log, JSON.stringify({ from, pid: process.pid, message }) + '\n');
+  appendFileSync(log, JSON.stringify({ at: Date.now(), from, pid: process.pid, message }) + '\n');
 }
 
 /** How long to hold a message of fimd back. */

@@ -3,6 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { waitFor } from './wait.mjs';
+import { inlineCompletion } from './wire.mjs';
 
 export class Editor {
   constructor(session) {
@@ -37,7 +38,8 @@ export class Editor {
     const ghost = await this.ghost().catch(String);
     const bar = await this.statusBar().catch(String);
     const messages = JSON.stringify(await this.notifications().catch(String));
-    return `editor: ${JSON.stringify(state)}, ghost: ${JSON.stringify(ghost)}, status: ${bar}, messages: ${messages}`;
+    const asked = JSON.stringify(this.wire.exchanges().filter((x) => x.method === inlineCompletion).slice(-3));
+    return `editor: ${JSON.stringify(state)}, ghost: ${JSON.stringify(ghost)}, status: ${bar}, messages: ${messages}, last questions: ${asked}`;
   }
 
   wait(what, condition, timeout) {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { inlineCompletion } from './wire.mjs';
 
 /** Errors that LSP has for requests nobody waits for any more. */
 const harmless = new Set([-32800, -32801, -32802]);
@@ -16,10 +17,10 @@ const harmless = new Set([-32800, -32801, -32802]);
  *   first file's text
  */
 
-/** Runs one test. Throws if it fails. */
-export async function runTest(session, test, pictures) {
+/** Runs one test, for the `turn`th time after its first. Throws if it fails. */
+export async function runTest(session, test, pictures, turn = 0) {
   const e = session.editor;
-  const slug = test.name.replace(/[^a-z0-9]+/gi, '-').toLowerCase();
+  const slug = test.name.replace(/[^a-z0-9]+/gi, '-').toLowerCase() + (turn ? `-${turn}` : '');
   e.folder = join(session.project, slug);
   e.pictures = pictures;
   const since = e.wire.mark();
@@ -73,11 +74,9 @@ async function tidy(e, restore) {
 
 // ---- the checks
 
-const one = 'textDocument/inlineCompletion';
-
 /** Waits until fimd has answered everything that was asked since a mark. */
 export function settle(e, since = 0) {
-  return e.wait('the last answer', () => e.wire.exchanges(since).every((x) => x.method !== one || x.answered));
+  return e.wait('the last answer', () => e.wire.exchanges(since).every((x) => x.method !== inlineCompletion || x.answered));
 }
 
 /** The offset of an LSP position in a text. */
@@ -89,7 +88,7 @@ export function offsetOf(text, { line, character }) {
 
 /** The newest request for inline completion, answered or not. */
 export function lastAnswer(e, since = 0) {
-  return e.wire.exchanges(since).findLast((x) => x.method === one);
+  return e.wire.exchanges(since).findLast((x) => x.method === inlineCompletion);
 }
 
 /** Waits for ghost text that is what fimd said; {ghost, after}: the text shown, and the document's
@@ -103,7 +102,7 @@ export async function ghost(e, since = 0) {
     const { text, selections } = await e.state();
     const cursor = selections[0].active;
     for (const x of e.wire.exchanges(since).reverse()) {
-      if (x.method !== one) continue;
+      if (x.method !== inlineCompletion) continue;
       for (const item of x.items) {
         const insert = item.insertText.value ?? item.insertText;
         const begin = offsetOf(text, item.range.start);

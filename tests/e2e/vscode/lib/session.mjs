@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { Editor } from './editor.mjs';
 import { Probe } from './probe.mjs';
 import { waitFor } from './wait.mjs';
-import { Wire } from './wire.mjs';
+import { inlineCompletion, Wire } from './wire.mjs';
 
 const run = promisify(execFile);
 
@@ -161,7 +161,7 @@ export class Session {
     await e.open('start.py', 13);
     await e.wait('the first request', async () => {
       await e.press(e.keys.trigger);
-      return this.wire.sent('textDocument/inlineCompletion').length > 0;
+      return this.wire.sent(inlineCompletion).length > 0;
     });
     await e.wait('the first ghost text', () => e.ghost());
     await e.press('Escape');

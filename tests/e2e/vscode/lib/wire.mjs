@@ -1,6 +1,8 @@
 // What the spy wrote down: the messages between the extension and fimd.
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 
+export const inlineCompletion = 'textDocument/inlineCompletion';
+
 export class Wire {
   #log;
   #at = 0;
