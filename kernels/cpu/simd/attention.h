@@ -285,7 +285,9 @@ void attention_tile(const AttentionTile& a) {
     const int stop = range + kKeyRange < end ? range + kKeyRange : end;
     for (int key = range > begin ? range : begin; key < stop; key += kKeyBlock) {
       const int ahead = key + 2 * kKeyBlock;
-      if (ahead < end) prefetch_block(a, ahead, end - ahead < kKeyBlock ? end - ahead : kKeyBlock);
+      if (direct && ahead < end) {  // many rows take longer with a block than it takes to come
+        prefetch_block(a, ahead, end - ahead < kKeyBlock ? end - ahead : kKeyBlock);
+      }
       attend_block(a, st, key, stop - key < kKeyBlock ? stop - key : kKeyBlock, direct);
     }
     if (!a.partial) continue;
