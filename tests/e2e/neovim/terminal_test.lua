@@ -55,7 +55,8 @@ local function see_and_accept(e, typed)
   e:lua('vim.lsp.semantic_tokens = nil; vim.opt.shortmess:append("F"); vim.treesitter.stop()')
   e:press('G', 'A')
   e:wait('insert mode', 'return vim.api.nvim_get_mode().mode == "i"')
-  e:press('-l', typed)
+  -- Behind Ctrl-V a tab is a character: by itself it would accept what may be on the screen already.
+  e:press('-l', (typed:gsub('\t', '\22\t')))
   local ghost = h.ghost(e)
   local before = e:text()
   local first = vim.split(ghost, '\n', { plain = true })[1]
