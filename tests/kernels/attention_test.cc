@@ -176,7 +176,8 @@ TEST_CASE("attention: a query's result depends on nothing but its keys") {
                           {6, 1, 128, 16, 0, 300, 0},  //
                           {4, 2, 24, 10, 0, 330, 0},   // neither pages nor heads of 16
                           {8, 2, 64, 48, 0, 600, 90},  // sliding windows
-                          {4, 4, 80, 64, 0, 400, 300}};
+                          {4, 4, 80, 64, 0, 400, 300},
+                          {4, 1, 64, 32, 2150, 100, 0}};  // threads share several ranges each
   const Isa old = current_isa();
   ThreadPool one(1);
   ThreadPool two(2);
@@ -188,8 +189,8 @@ TEST_CASE("attention: a query's result depends on nothing but its keys") {
       const int token_floats = s.n_heads * s.head_dim;
       const auto q = normal_floats(static_cast<size_t>(s.n_tokens * token_floats), 9);
       const auto run = [&](ThreadPool& pool, int first, int n, std::vector<float>& out) {
-        attention(pool, q.data() + first * token_floats, c.kv, c.pages, first, n, s.n_heads, 0.125F,
-                  s.window, out.data() + first * token_floats);
+        attention(pool, q.data() + first * token_floats, c.kv, c.pages, s.first + first, n,
+                  s.n_heads, 0.125F, s.window, out.data() + first * token_floats);
       };
       INFO(isa_name(isa), " dim ", s.head_dim, " page ", s.page_tokens, " tokens ", s.n_tokens,
            " window ", s.window);

@@ -264,6 +264,18 @@ inline void clear_sums(int64_t n_rows, int64_t ld, float* m, float* l, float* o)
   for (int64_t i = 0; i < n_rows * ld; i += Simd::kLanes) Simd::store(o + i, Simd::zero());
 }
 
+/// Writes the sums of one range, partial_floats() of each row; returns where the next one's go.
+inline float* leave_partial(const AttentionState& st, float* partial) {
+  for (int r = 0; r < st.rows; ++r, partial += st.ld + 2) {
+    for (int64_t d = 0; d < st.ld; d += Simd::kLanes) {
+      Simd::store(partial + d, Simd::load(st.o + r * st.ld + d));
+    }
+    partial[st.ld] = st.m[r];
+    partial[st.ld + 1] = st.l[r];
+  }
+  return partial;
+}
+
 void attention_tile(const AttentionTile& a) {
   const AttentionState st = carve_scratch(a);
   load_queries(a, st);
@@ -276,11 +288,10 @@ void attention_tile(const AttentionTile& a) {
   const bool direct =
       a.page_tokens % 16 == 0 && a.head_dim % 16 == 0 && st.rows <= kTileRowsConvert;
   // Who leaves partial sums leaves them of every range, also of one that nobody sees.
-  const int first_range = begin > a.key_begin ? begin / kKeyRange * kKeyRange : a.key_begin;
+  const int from = a.partial ? a.key_begin : begin / kKeyRange * kKeyRange;
   const int to = a.partial ? a.key_end : end;
   float* partial = a.partial;
-  for (int range = a.partial ? a.key_begin : first_range; range < to; range += kKeyRange) {
-    if (!a.partial && range > first_range) join_rows(st);
+  for (int range = from; range < to; range += kKeyRange) {
     clear_sums(st.rows, st.ld, st.m, st.l, st.o);
     const int stop = range + kKeyRange < end ? range + kKeyRange : end;
     for (int key = range > begin ? range : begin; key < stop; key += kKeyBlock) {
@@ -290,21 +301,16 @@ void attention_tile(const AttentionTile& a) {
       }
       attend_block(a, st, key, stop - key < kKeyBlock ? stop - key : kKeyBlock, direct);
     }
-    if (!a.partial) continue;
-    for (int r = 0; r < st.rows; ++r, partial += st.ld + 2) {
-      for (int64_t d = 0; d < st.ld; d += Simd::kLanes) {
-        Simd::store(partial + d, Simd::load(st.o + r * st.ld + d));
-      }
-      partial[st.ld] = st.m[r];
-      partial[st.ld + 1] = st.l[r];
+    if (partial) {
+      partial = leave_partial(st, partial);
+    } else {
+      join_rows(st);
     }
   }
   if (a.partial) return;
-  const bool alone = end <= first_range + kKeyRange;  // adding it to nothing would change nothing
-  if (!alone) join_rows(st);
   for (int r = 0; r < st.rows; ++r) {
     finish_row(
-        (alone ? st.o : st.all) + r * st.ld, alone ? st.l[r] : st.all_l[r], a.head_dim,
+        st.all + r * st.ld, st.all_l[r], a.head_dim,
         a.out + (r / a.group) * a.token_stride + static_cast<int64_t>(r % a.group) * a.head_dim);
   }
 }
