@@ -31,6 +31,14 @@ function slow(ms) {
   else rmSync(pace, { force: true });
 }
 
+/** Back to the text on disk with the cursor at its end; returns a mark in the wire's log. */
+async function afresh(e, start) {
+  await e.probe.call('command', { id: 'workbench.action.files.revert' });
+  await e.waitText(start);
+  await e.press('Control+End');
+  return e.wire.mark();
+}
+
 /** Begins to note what ghost text each drawn frame has. */
 function watch(e) {
   return e.page.evaluate(() => {
@@ -63,10 +71,7 @@ export default [
     settings: { 'editor.autoIndent': 'none' },
     async run(e, start) {
       for (const typed of tries) {
-        await e.probe.call('command', { id: 'workbench.action.files.revert' });
-        await e.waitText(start);
-        await e.press('Control+End');
-        const since = e.wire.mark();
+        const since = await afresh(e, start);
         slow(200);
         try {
           await e.type(typed);
@@ -122,10 +127,7 @@ export default [
       // VS Code's question after the key waits beside the next step of what grows.
       let typedPast = 0;
       for (let i = 0; i < 6; ++i) {
-        await e.probe.call('command', { id: 'workbench.action.files.revert' });
-        await e.waitText(start);
-        await e.press('Control+End');
-        const since = e.wire.mark();
+        const since = await afresh(e, start);
         slow(40);
         try {
           const typed = tries[i % tries.length].replace('(', `_${i}(`);

@@ -23,6 +23,11 @@ if (tests.length === 0) {
   process.exit(1);
 }
 
+if (!(Number(times) >= 1)) {
+  console.log(`how many times? not ${times}`);
+  process.exit(2);
+}
+
 rmSync(pictures, { recursive: true, force: true });
 const session = new Session({
   work,
@@ -32,19 +37,24 @@ const session = new Session({
 });
 let passed = 0;
 const failed = [];
+
+async function attempt(test, turn) {
+  const since = Date.now();
+  try {
+    await runTest(session, test, pictures, turn);
+    ++passed;
+    console.log(`ok   ${test.name} (${seconds(since)} s)`);
+  } catch (error) {
+    failed.push(test.name);
+    console.log(`FAIL ${test.name} (${seconds(since)} s)\n${error.stack}`);
+  }
+}
+
 try {
   await session.start();
   console.log(`started code-server and Chromium (${seconds(begun)} s)`);
-  for (const [turn, test] of Array.from({ length: Number(times) }, (_, i) => tests.map((t) => [i, t])).flat()) {
-    const since = Date.now();
-    try {
-      await runTest(session, test, pictures, turn);
-      ++passed;
-      console.log(`ok   ${test.name} (${seconds(since)} s)`);
-    } catch (error) {
-      failed.push(test.name);
-      console.log(`FAIL ${test.name} (${seconds(since)} s)\n${error.stack}`);
-    }
+  for (let turn = 0; turn < Number(times); ++turn) {
+    for (const test of tests) await attempt(test, turn);
   }
 } catch (error) {
   failed.push('start');

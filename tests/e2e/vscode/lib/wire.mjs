@@ -1,6 +1,7 @@
 // What the spy wrote down: the messages between the extension and fimd.
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 
+/** The method that asks for ghost text. */
 export const inlineCompletion = 'textDocument/inlineCompletion';
 
 export class Wire {
