@@ -2,9 +2,8 @@
 //
 // VS Code takes one answer per question, and asks a provider again at the same place only for an
 // explicit request, and only one that it has not asked yet. So for each step the registration is renewed,
-// and VS Code told to show the "next" suggestion: it asks, gets the longer text, and goes over
-// to it. What is shown stays on the screen meanwhile, and nothing happens if it was dismissed,
-// accepted or typed past.
+// and VS Code told to show the "next" suggestion: it asks, gets the longer text, and goes over to it. What
+// is shown stays on the screen meanwhile, and nothing happens if it was dismissed, accepted or typed past.
 import * as vscode from 'vscode';
 import { isSamePlace, type Place, placeIn } from './place';
 import type { Registration } from './registration';
