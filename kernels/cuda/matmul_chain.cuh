@@ -66,18 +66,12 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   const uint64_t policy = read_once_policy();
   uint64_t* full = header.full[warp];
   uint8_t* ring = shared + p.ring_offset + warp * p.rounds * p.slot_bytes;
-  // What is read by varying indices: constant memory is slow at that.
-  static_assert(sizeof(p.steps) % 8 == 0 && sizeof(p.steps) / 8 <= kChainThreads);
-  const ChainParams* params = &p;
-  asm volatile("" : "+l"(params));  // memory, as the compiler sees it
-  if (threadIdx.x < sizeof(p.steps) / 8) {
-    reinterpret_cast<uint2*>(header.steps)[threadIdx.x] =
-        reinterpret_cast<const uint2*>(params->steps)[threadIdx.x];
-  }
-  static_assert(sizeof(p.ahead) % 8 == 0 && sizeof(p.ahead) / 8 <= kChainThreads);
-  if (threadIdx.x < sizeof(p.ahead) / 8) {
-    reinterpret_cast<uint2*>(&header.ahead)[threadIdx.x] =
-        reinterpret_cast<const uint2*>(&params->ahead)[threadIdx.x];
+  static_assert(sizeof(ChainPlan) % 8 == 0 && sizeof(ChainPlan) / 8 <= kChainThreads);
+  const ChainPlan* plan = &p;
+  asm volatile("" : "+l"(plan));  // memory, as the compiler sees it
+  if (threadIdx.x < sizeof(ChainPlan) / 8) {
+    reinterpret_cast<uint2*>(static_cast<ChainPlan*>(&header))[threadIdx.x] =
+        reinterpret_cast<const uint2*>(plan)[threadIdx.x];
   }
   if (threadIdx.x < kChainWarps) header.left[threadIdx.x] = 0;
   if (threadIdx.x < kMaxUnits) header.done[threadIdx.x] = 0;

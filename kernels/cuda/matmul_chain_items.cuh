@@ -38,8 +38,12 @@ struct ChainStep {
 inline constexpr int16_t kNotHanded = -1;
 inline constexpr int kHandedUnit = 16;
 
-struct ChainParams {
+/// What blocks read by varying indices: constant memory is slow at that, so each copies it.
+struct ChainPlan {
   ChainStep steps[kMaxMatmulSteps];
+  Ahead ahead;  // what is asked for while blocks wait
+};
+struct ChainParams : ChainPlan {
   int n_steps;
   int n_rows;
   int x_tile_bytes;
@@ -56,7 +60,6 @@ struct ChainParams {
   unsigned* arrivals;  // of blocks at the barriers between steps
   float* factors;      // of rows that were normalised for all blocks
   HandedWords words;   // instead of barriers
-  Ahead ahead;         // what is asked for while blocks wait
 };
 
 /// Whether blocks hand each other words instead of meeting at barriers.
@@ -103,13 +106,11 @@ struct alignas(16) RunItems {
 inline constexpr int kSquares = 4;
 using RowSquares = float[kSquares * kChainWarps];
 
-struct ChainHeader {
+struct ChainHeader : ChainPlan {
   uint64_t full[kChainWarps][kMaxRounds];
   unsigned left[kChainWarps];            // steps of which the warp has left what it leaves
   unsigned done[kMaxUnits];              // row tiles of the unit
   RowSquares squares[2][kMaxFloatRows];  // of rows that are normalised, of even and odd steps
-  ChainStep steps[kMaxMatmulSteps];      // as the launch gave them
-  Ahead ahead;
 };
 // No more than it needs, but whole lines of 128 bytes, as slots lie behind it: with half a line
 // less a 7B's token took 2.02 ms instead of 1.93.
