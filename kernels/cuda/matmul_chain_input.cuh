@@ -181,7 +181,8 @@ class StepInput {
       // Whole blocks of 32 columns and more are written: a warp's lanes keep together. A loop,
       // although chunks are in registers: they move up one by one.
 #pragma unroll 1
-      for (int i = 0; i < kAtOnce && has(first, i, end); ++i, move_up()) {
+      for (int i = 0; i < kAtOnce && has(first, i, end); ++i) {
+        if (i > 0) move_up();
         const int at = chunk(first, i);
         const uint4 bits = make_uint4(bits_[0].x ^ flip_, bits_[0].y ^ flip_, bits_[0].z ^ flip_,
                                       bits_[0].w ^ flip_);
