@@ -45,13 +45,12 @@ namespace fimd::cuda {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 
-/// The block's part of what is asked for before step s, by one of its warps: issued piece by piece
-/// by all of them, requests are what the late ones wait for before they have x.
-__device__ __forceinline__ void ask_ahead(const Ahead& ahead, int s, int warp) {
+/// The block's part of the spans first to end - 1, asked for by one of its warps: issued piece by
+/// piece by all of them, requests are what the late ones wait for before they have x.
+__device__ __forceinline__ void ask_ahead(const Ahead& ahead, int first, int end, int warp) {
   if (warp != kChainWarps - 1 || !elected()) return;
-  const int end = ahead.begins[s + 1];
 #pragma unroll 1
-  for (int i = ahead.begins[s]; i < end; ++i) {
+  for (int i = first; i < end; ++i) {
     const AheadSpan& span = ahead.spans[i];
     prefetch_bulk(span.at + int64_t{span.block_bytes} * blockIdx.x, span.block_bytes);
   }
@@ -66,6 +65,8 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   const uint64_t policy = read_once_policy();
   uint64_t* full = header.full[warp];
   uint8_t* ring = shared + p.ring_offset + warp * p.rounds * p.slot_bytes;
+  // What takes longest to come. (BF16 weights' rings are filled at once.)
+  if constexpr (kHands<T> && Weights::kOneCopy) ask_ahead(p.ahead, 0, p.ahead.begins[0], warp);
   static_assert(sizeof(ChainPlan) % 8 == 0 && sizeof(ChainPlan) / 8 <= kChainThreads);
   const ChainPlan* plan = &p;
   asm volatile("" : "+l"(plan));  // memory, as the compiler sees it
@@ -163,6 +164,9 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     of = full;
     return true;
   };
+  const auto ask_ahead_of = [&](int s) {
+    ask_ahead(header.ahead, header.ahead.begins[s], header.ahead.begins[s + 1], warp);
+  };
 #pragma unroll 1
   for (int s = 0; s < p.n_steps; ++s) {
     const ChainStep& step = header.steps[s];
@@ -186,11 +190,11 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
       result.ask(set);
       // A block that has nothing to do need not wait for x.
       input.ask(p, __shfl_sync(~0U, block_items, s * (32 / kMaxMatmulSteps)) > 0, set);
-      ask_ahead(header.ahead, s, warp);
+      ask_ahead_of(s);
       input.begin_handed();
       if (s == 0) set.look();
     } else {
-      ask_ahead(header.ahead, s, warp);
+      ask_ahead_of(s);
       if (s > 0) grid.wait();
       input.begin(p, grid);
     }

@@ -16,6 +16,9 @@ constexpr int64_t kOfThird = 24 << 10;
 // And no larger parts of them: what has not come when attention begins delays that.
 constexpr int64_t kPartOfSecond = 5;
 constexpr int64_t kPartOfThird = 3;
+// Behind what the chain in front has asked for of the second product, at the start: more, and
+// attention waits for its keys.
+constexpr int64_t kAtStart = 32 << 10;
 
 int64_t bytes_of(const MatmulTask& task) {
   if (task.w.data == nullptr) return 0;
@@ -50,11 +53,16 @@ void add(const MatmulStep& of, int64_t first, int64_t bytes, int blocks, Ahead& 
 Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks) {
   Ahead ahead = {};
   int n = 0;
-  const auto add_next = [&](size_t s, int64_t of_block, int64_t part) {
-    if (s >= next.size()) return;
-    const int64_t bytes = std::min(of_block * blocks, bytes_of(next[s]) / part);
-    add(next[s], 0, bytes, blocks, ahead, n);
+  const auto part_of = [&](const MatmulStep& step, int64_t of_block, int64_t part) {
+    return std::min(of_block * blocks, bytes_of(step) / part);
   };
+  const auto add_next = [&](size_t s, int64_t of_block, int64_t part) {
+    if (s < next.size()) add(next[s], 0, part_of(next[s], of_block, part), blocks, ahead, n);
+  };
+  if (steps.size() > 1) {
+    add(steps[1], part_of(steps[1], kOfSecond, kPartOfSecond), kAtStart * blocks, blocks, ahead, n);
+  }
+  ahead.begins[0] = n;
   for (size_t s = 0; s < steps.size(); ++s) {
     if (s > 0) add(steps[s], kInRings * blocks, kOfOwn * blocks, blocks, ahead, n);
     if (s + 1 == steps.size()) {

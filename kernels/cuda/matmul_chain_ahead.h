@@ -1,8 +1,9 @@
-// What a chain asks for as far as the L2 cache while its blocks wait for a step's x.
+// What a chain asks for as far as the L2 cache while its blocks wait for a step's x, and when it
+// starts.
 //
-// The rings are full then, and memory would have nothing to do: for 1 or 2 us between products, and
-// for some 5 from a chain's last product, whose weights are there, until the next chain fills its
-// rings. Whatever comes later finds these weights in the cache.
+// Memory would have nothing to do then: between products, for 1 or 2 us, rings are full; and for
+// some 5 from a chain's last product, whose weights are there, until the next chain's blocks have
+// found out what their rings need. Whatever comes later finds these weights in the cache.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +18,12 @@ struct AheadSpan {
   const uint8_t* at;
   int block_bytes;
 };
-/// Gate and up, down and four projections; the next chain's gate, up and down. Others are left out.
-inline constexpr int kMaxAheadSpans = 10;
+/// Gate and up, at the start and later, down and four projections; the next chain's gate, up and
+/// down. Others are left out.
+inline constexpr int kMaxAheadSpans = 12;
 struct Ahead {
   AheadSpan spans[kMaxAheadSpans];
-  int begins[kMaxMatmulSteps + 1];  // those of step s, from begins[s] on
+  int begins[kMaxMatmulSteps + 1];  // those of step s, from begins[s] on; in front, the start's
 };
 
 /// For a chain of `steps` by so many blocks (nothing for none); `next`: the chain behind it.

@@ -40,10 +40,14 @@ std::vector<MatmulStep> chain(const Shape& s, int layer) {
 
 int64_t bytes_of(const AheadSpan& span, int blocks) { return int64_t{span.block_bytes} * blocks; }
 
+/// Stands for a chain's start.
+constexpr int kStart = -1;
+int first_of(const Ahead& ahead, int before) { return before == kStart ? 0 : ahead.begins[before]; }
+
 /// Bytes of `step`'s weights that are asked for before step `before`; each span lies in one task.
 int64_t asked(const Ahead& ahead, const MatmulStep& step, int before, int blocks) {
   int64_t bytes = 0;
-  for (int i = ahead.begins[before]; i < ahead.begins[before + 1]; ++i) {
+  for (int i = first_of(ahead, before); i < ahead.begins[before + 1]; ++i) {
     const AheadSpan& span = ahead.spans[i];
     for (const MatmulTask& task : step.tasks) {
       const auto* begin = static_cast<const uint8_t*>(task.w.data);
@@ -78,12 +82,13 @@ TEST_CASE("chains ask ahead for weights that are there, once") {
         CHECK(span.block_bytes > 0);
         all += bytes_of(span, blocks);
       }
+      found += asked(ahead, steps[1], kStart, blocks);
       for (int s = 0; s < 4; ++s) {
         found += asked(ahead, steps[static_cast<size_t>(s)], s, blocks);
         found += asked(ahead, next[static_cast<size_t>(s)], 3, blocks);
       }
       CHECK(all == found);  // each of its own step, or of the next chain before the last
-      CHECK(all <= int64_t{blocks} * (3 * 48 + 96 + 24) * 1024);
+      CHECK(all <= int64_t{blocks} * (32 + 3 * 48 + 96 + 24) * 1024);
     }
   }
 }
@@ -99,6 +104,25 @@ TEST_CASE("a chain's last product is where the next one is asked for") {
     const Ahead alone = plan_ahead(steps, {}, blocks);
     CHECK(alone.begins[4] < ahead.begins[4]);
     for (const MatmulStep& step : next) CHECK(asked(alone, step, 3, blocks) == 0);
+  }
+}
+
+TEST_CASE("at its start a chain asks for what follows the part that the one in front asked for") {
+  const int blocks = 132;
+  for (const Shape& shape : {k1B5, k7B}) {
+    const auto steps = chain(shape, 1);
+    const Ahead in_front = plan_ahead(chain(shape, 0), steps, blocks);
+    const Ahead ahead = plan_ahead(steps, {}, blocks);
+    CHECK(asked(ahead, steps[1], kStart, blocks) > blocks * (31 << 10));
+    REQUIRE(ahead.begins[0] == 2);
+    int of_next = in_front.begins[3];  // behind those of its own last product, a layer before
+    while (in_front.spans[of_next].at < steps[1].tasks[0].w.data) ++of_next;
+    for (int i = 0; i < 2; ++i) {  // gate, up
+      const AheadSpan& span = in_front.spans[of_next + i];
+      const uint8_t* end = span.at + bytes_of(span, blocks);
+      CHECK(ahead.spans[i].at >= end);
+      CHECK(ahead.spans[i].at < end + 16 * (blocks + 1));  // what no block had a piece of
+    }
   }
 }
 
