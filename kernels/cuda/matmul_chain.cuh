@@ -65,8 +65,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   const uint64_t policy = read_once_policy();
   uint64_t* full = header.full[warp];
   uint8_t* ring = shared + p.ring_offset + warp * p.rounds * p.slot_bytes;
-  // What takes longest to come. (BF16 weights' rings are filled at once.)
-  if constexpr (kHands<T> && Weights::kOneCopy) ask_ahead(p.ahead, 0, p.ahead.begins[0], warp);
+  if constexpr (kHands<T>) ask_ahead(p.ahead, 0, p.ahead.begins[0], warp);
   static_assert(sizeof(ChainPlan) % 8 == 0 && sizeof(ChainPlan) / 8 <= kChainThreads);
   const ChainPlan* plan = &p;
   asm volatile("" : "+l"(plan));  // memory, as the compiler sees it

@@ -1,6 +1,7 @@
 #include "kernels/cuda/matmul_chain_ahead.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace fimd::cuda {
 namespace {
@@ -9,16 +10,19 @@ namespace {
 // twice costs some tenths of a percent.
 constexpr int64_t kInRings = 96 << 10;  // what rings fetch of a step before its x is there
 constexpr int64_t kOfOwn = 48 << 10;    // behind that, of each step but the first
-// Of the next chain's second and third product. Its first is what rings begin with: with that in
-// the cache they are filled sooner, and what attention reads waits behind them.
-constexpr int64_t kOfSecond = 96 << 10;
-constexpr int64_t kOfThird = 24 << 10;
-// And no larger parts of them: what has not come when attention begins delays that.
-constexpr int64_t kPartOfSecond = 5;
-constexpr int64_t kPartOfThird = 3;
-// Behind what the chain in front has asked for of the second product, at the start: more, and
-// attention waits for its keys.
-constexpr int64_t kAtStart = 32 << 10;
+// Of the next chain's products, and no larger part of them than one of so many: what has not come
+// when attention begins delays that. The first is what rings begin with: with that in the cache
+// they are filled sooner, and what attention reads waits behind them.
+struct OfNext {
+  int64_t bytes;
+  int64_t part;
+};
+constexpr OfNext kOfNext[] = {{0, 1}, {96 << 10, 5}, {24 << 10, 3}};
+// Behind what the chain in front has asked for, of the second product at the start (more, and
+// attention waits for its keys) and of the third one before the second. Not of BF16 weights, whose
+// rings are filled at once: what rings ask for in time would wait.
+constexpr int64_t kOfSecondAtStart = 32 << 10;
+constexpr int64_t kOfThirdBeforeSecond = 32 << 10;
 
 int64_t bytes_of(const MatmulTask& task) {
   if (task.w.data == nullptr) return 0;
@@ -53,21 +57,23 @@ void add(const MatmulStep& of, int64_t first, int64_t bytes, int blocks, Ahead& 
 Ahead plan_ahead(std::span<const MatmulStep> steps, std::span<const MatmulStep> next, int blocks) {
   Ahead ahead = {};
   int n = 0;
-  const auto part_of = [&](const MatmulStep& step, int64_t of_block, int64_t part) {
-    return std::min(of_block * blocks, bytes_of(step) / part);
+  // What the chain in front asks for of step s.
+  const auto in_front = [&](const MatmulStep& step, size_t s) {
+    return std::min(kOfNext[s].bytes * blocks, bytes_of(step) / kOfNext[s].part);
   };
-  const auto add_next = [&](size_t s, int64_t of_block, int64_t part) {
-    if (s < next.size()) add(next[s], 0, part_of(next[s], of_block, part), blocks, ahead, n);
+  const auto add_behind = [&](size_t s, int64_t of_block) {
+    if (s >= steps.size() || steps[s].tasks[0].w.type == DType::kBF16) return;
+    add(steps[s], in_front(steps[s], s), of_block * blocks, blocks, ahead, n);
   };
-  if (steps.size() > 1) {
-    add(steps[1], part_of(steps[1], kOfSecond, kPartOfSecond), kAtStart * blocks, blocks, ahead, n);
-  }
+  add_behind(1, kOfSecondAtStart);
   ahead.begins[0] = n;
   for (size_t s = 0; s < steps.size(); ++s) {
     if (s > 0) add(steps[s], kInRings * blocks, kOfOwn * blocks, blocks, ahead, n);
+    if (s == 1) add_behind(2, kOfThirdBeforeSecond);
     if (s + 1 == steps.size()) {
-      add_next(1, kOfSecond, kPartOfSecond);
-      add_next(2, kOfThird, kPartOfThird);
+      for (size_t of = 0; of < std::min(next.size(), std::size(kOfNext)); ++of) {
+        add(next[of], 0, in_front(next[of], of), blocks, ahead, n);
+      }
     }
     ahead.begins[s + 1] = n;
   }

@@ -18,9 +18,9 @@ struct AheadSpan {
   const uint8_t* at;
   int block_bytes;
 };
-/// Gate and up, at the start and later, down and four projections; the next chain's gate, up and
-/// down. Others are left out.
-inline constexpr int kMaxAheadSpans = 12;
+/// Gate and up at the start; gate, up and down before gate and up; down; four projections; the next
+/// chain's gate, up and down. Others are left out.
+inline constexpr int kMaxAheadSpans = 13;
 struct Ahead {
   AheadSpan spans[kMaxAheadSpans];
   int begins[kMaxMatmulSteps + 1];  // those of step s, from begins[s] on; in front, the start's

@@ -39,6 +39,7 @@ class StepInput {
   __device__ __forceinline__ void begin_handed() {
     if (wanted_) {
       write_chunks(0, squares_[0], [&](int first) {
+        if (!has(first, 1, end_)) return await_one(first);
         while (missing(first)) load<true>(first);
       });
     }
@@ -164,6 +165,14 @@ class StepInput {
       mine = mine || any_zero(bits_[i]);
     }
     return __any_sync(~0U, flip_ != 0 && mine) != 0;
+  }
+
+  /// Waits for the first chunk of a warp that has no other: all have one of a small model's x, and
+  /// there are fewer instructions between two looks at it.
+  __device__ __forceinline__ void await_one(int first) {
+    if (flip_ == 0 || !has(first, 0, end_)) return;
+    const uint4* at = from_ + min(chunk(first, 0), end_ - 1);
+    while (__any_sync(~0U, any_zero(bits_[0]))) load_words(bits_[0], at);
   }
 
   /// Row `row`, whose first chunks have been asked for: floats quantised, or as it is. `arrived`

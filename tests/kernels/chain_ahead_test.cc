@@ -16,6 +16,7 @@ struct Shape {
 };
 constexpr Shape k1B5 = {1536, 1536, 256, 8960, DType::kQ4_K, DType::kQ6_K};
 constexpr Shape k7B = {3584, 3584, 512, 18944, DType::kBF16, DType::kBF16};
+constexpr Shape k7BQ4 = {3584, 3584, 512, 18944, DType::kQ4_K, DType::kQ4_K};
 
 /// Weights one behind another that nobody reads.
 struct Weights {
@@ -64,6 +65,7 @@ int64_t asked(const Ahead& ahead, const MatmulStep& step, int before, int blocks
 TEST_CASE("chains ask ahead for weights that are there, once") {
   const Shape shapes[] = {k1B5,
                           k7B,
+                          k7BQ4,
                           {5120, 5120, 1024, 27648, DType::kQ4_K, DType::kQ6_K},
                           {896, 896, 128, 4864, DType::kQ8_0, DType::kQ8_0},
                           {256, 256, 128, 544, DType::kQ4_0, DType::kBF16},
@@ -87,8 +89,9 @@ TEST_CASE("chains ask ahead for weights that are there, once") {
         found += asked(ahead, steps[static_cast<size_t>(s)], s, blocks);
         found += asked(ahead, next[static_cast<size_t>(s)], 3, blocks);
       }
-      CHECK(all == found);  // each of its own step, or of the next chain before the last
-      CHECK(all <= int64_t{blocks} * (32 + 3 * 48 + 96 + 24) * 1024);
+      found += asked(ahead, steps[2], 1, blocks);
+      CHECK(all == found);  // each where it belongs, and nowhere else
+      CHECK(all <= int64_t{blocks} * (2 * 32 + 3 * 48 + 96 + 24) * 1024);
     }
   }
 }
@@ -107,23 +110,33 @@ TEST_CASE("a chain's last product is where the next one is asked for") {
   }
 }
 
-TEST_CASE("at its start a chain asks for what follows the part that the one in front asked for") {
+TEST_CASE("a chain asks early for what follows the part that the one in front asked for") {
   const int blocks = 132;
-  for (const Shape& shape : {k1B5, k7B}) {
+  for (const Shape& shape : {k1B5, k7BQ4}) {
     const auto steps = chain(shape, 1);
     const Ahead in_front = plan_ahead(chain(shape, 0), steps, blocks);
     const Ahead ahead = plan_ahead(steps, {}, blocks);
-    CHECK(asked(ahead, steps[1], kStart, blocks) > blocks * (31 << 10));
+    // Gate and up at the start; down before gate and up have their x, behind their own.
     REQUIRE(ahead.begins[0] == 2);
+    CHECK(asked(ahead, steps[1], kStart, blocks) > blocks * (31 << 10));
+    CHECK(asked(ahead, steps[2], 1, blocks) > blocks * (31 << 10));
+    const int early[] = {0, 1, ahead.begins[2] - 1};
     int of_next = in_front.begins[3];  // behind those of its own last product, a layer before
     while (in_front.spans[of_next].at < steps[1].tasks[0].w.data) ++of_next;
-    for (int i = 0; i < 2; ++i) {  // gate, up
+    for (int i = 0; i < 3; ++i) {
       const AheadSpan& span = in_front.spans[of_next + i];
       const uint8_t* end = span.at + bytes_of(span, blocks);
-      CHECK(ahead.spans[i].at >= end);
-      CHECK(ahead.spans[i].at < end + 16 * (blocks + 1));  // what no block had a piece of
+      CHECK(ahead.spans[early[i]].at >= end);
+      CHECK(ahead.spans[early[i]].at < end + 16 * (blocks + 1));  // what no block has a piece of
     }
   }
+}
+
+TEST_CASE("of BF16 weights nothing is asked for early") {
+  const auto steps = chain(k7B, 0);
+  const Ahead ahead = plan_ahead(steps, chain(k7B, 1), 132);
+  CHECK(ahead.begins[0] == 0);
+  CHECK(asked(ahead, steps[2], 1, 132) == 0);
 }
 
 TEST_CASE("a device that does not say how many multiprocessors it has is asked for nothing") {
