@@ -61,7 +61,11 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
   auto& header = *reinterpret_cast<ChainHeader*>(shared);
   const int lane = static_cast<int>(threadIdx.x) % 32;
   // Shuffled: the same in all lanes, as the compiler sees it.
-  const int warp = __shfl_sync(~0U, static_cast<int>(threadIdx.x) / 32, 0);
+  const int of_block = __shfl_sync(~0U, static_cast<int>(threadIdx.x) / 32, 0);
+  // Neighbouring ranges to a scheduler, of which warps w, w + 4, .. are: so all four have as many
+  // items, or one more, also where a product has less than one for each warp.
+  static_assert(kChainWarps % kSchedulers == 0);
+  const int warp = kChainWarps / kSchedulers * (of_block % kSchedulers) + of_block / kSchedulers;
   const uint64_t policy = read_once_policy();
   uint64_t* full = header.full[warp];
   uint8_t* ring = shared + p.ring_offset + warp * p.rounds * p.slot_bytes;
@@ -178,7 +182,7 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     };
     // Of one row the steps' x lie at two places in turn: nobody waits until one has been read.
     uint8_t* x_of_step = shared + p.x_offset + (kHands<T> && s % 2 == 1 ? p.odd_x : 0);
-    StepInput<Weights, T> input(step, warp, x_of_step, header.squares[kHands<T> ? s % 2 : 0]);
+    StepInput<Weights, T> input(step, of_block, x_of_step, header.squares[kHands<T> ? s % 2 : 0]);
     find_run(step, s);
     if constexpr (kHands<T>) {
       if (s == 0) {
@@ -212,9 +216,10 @@ __device__ __forceinline__ void run_chain(const ChainParams& p, uint8_t* shared)
     }
     // Makes results of a row tile's sums, those of its k tiles that are in this warp's range.
     const auto finish = [&](RowSums<1>& sums) {
+      const float factor = input.factor(p);  // while other warps' parts are on their way
       // The row tile's other parts are in the ranges of the warps behind this one.
       if (run.leaving != 0) add_left<T>(header, left, s, warp, run.leaving, sums, lane);
-      scale_sums<T>(sums, input.factor(p), lane);
+      scale_sums<T>(sums, factor, lane);
       if (!step.swiglu) {
         result.write(sums, p.n_rows, set, lane);
         return;

@@ -38,10 +38,20 @@ class StepInput {
   /// By all threads: when other blocks have handed x on, if they are to. A barrier of the block.
   __device__ __forceinline__ void begin_handed() {
     if (wanted_) {
-      write_chunks(0, squares_[0], [&](int first) {
+      const auto arrived = [&](int first) {
         if (!has(first, 1, end_)) return await_one(first);
         while (missing(first)) load<true>(first);
-      });
+      };
+      if (written_end() <= kRound) {
+        arrived(0);
+        if (floats_) {
+          write_few_floats();
+        } else {
+          write_few_words();
+        }
+      } else {
+        write_chunks(0, squares_[0], arrived);
+      }
     }
     __syncthreads();
   }
@@ -175,14 +185,70 @@ class StepInput {
     while (__any_sync(~0U, any_zero(bits_[0]))) load_words(bits_[0], at);
   }
 
+  /// Chunks that are written: floats up to the end of the last k tile.
+  __device__ __forceinline__ int written_end() const {
+    return floats_ ? static_cast<int>(divide_up(step_.cols, kTileCols)) * (kTileCols / 4) : end_;
+  }
+  __device__ __forceinline__ RowWriter writer() const {
+    RowWriter to = {{.cols = step_.cols}, {T, 1}};
+    Weights::place(to.out, x_);
+    return to;
+  }
+  __device__ __forceinline__ uint4 unflipped(const uint4& words) const {
+    return make_uint4(words.x ^ flip_, words.y ^ flip_, words.z ^ flip_, words.w ^ flip_);
+  }
+  /// Chunk `at` of the floats of row `row`, quantised; its squares are added to `sum` if a norm
+  /// wants them. By all lanes of a warp.
+  __device__ __forceinline__ void write_floats(const RowWriter& to, int row, int at,
+                                               const uint4& words, const float4& w,
+                                               float& sum) const {
+    const uint4 bits = unflipped(words);
+    float4 v = make_float4(__uint_as_float(bits.x), __uint_as_float(bits.y),
+                           __uint_as_float(bits.z), __uint_as_float(bits.w));
+    if (step_.floats.norm != nullptr) {
+      const float squares = v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
+      if (at < end_) sum += squares;
+      v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
+    }
+    to.write(row, 4 * at, v);
+  }
+  /// A warp's sums of squares. By all its lanes.
+  __device__ __forceinline__ void leave_squares(float sum, float* squares) const {
+#pragma unroll
+    for (int step = 16; step >= kSquares; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
+    if (lane() < kSquares) squares[kSquares * warp_ + lane()] = sum;
+  }
+
+  // A row of no more than one round, as that of most models is: what all blocks wait for, and so
+  // straight on, without loops and without moving registers.
+
+  __device__ __forceinline__ void write_few_floats() {
+    const RowWriter to = writer();
+    const int end = written_end();
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (!has(0, i, end)) break;
+      write_floats(to, 0, chunk(0, i), bits_[i], weights_[i], sum);
+    }
+    if (step_.floats.norm != nullptr) leave_squares(sum, squares_[0]);
+  }
+  __device__ __forceinline__ void write_few_words() {
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (!has(0, i, end_)) break;
+      const int at = chunk(0, i);
+      if (at < end_) reinterpret_cast<uint4*>(x_)[at] = unflipped(bits_[i]);
+    }
+  }
+
   /// Row `row`, whose first chunks have been asked for: floats quantised, or as it is. `arrived`
   /// (chunk of the round) waits for it. To `squares` a sum from each warp.
   template <class F>
   __device__ __forceinline__ void write_chunks(int row, float* squares, const F& arrived) {
-    RowWriter writer = {{.cols = step_.cols}, {T, 1}};
-    Weights::place(writer.out, x_);
+    const RowWriter to = writer();
     const bool normed = floats_ && step_.floats.norm != nullptr;
-    const int end = floats_ ? writer.padded_cols() / 4 : end_;
+    const int end = written_end();
     float sum = 0;
 #pragma unroll 1
     for (int first = 0;;) {
@@ -193,21 +259,11 @@ class StepInput {
       for (int i = 0; i < kAtOnce && has(first, i, end); ++i) {
         if (i > 0) move_up();
         const int at = chunk(first, i);
-        const uint4 bits = make_uint4(bits_[0].x ^ flip_, bits_[0].y ^ flip_, bits_[0].z ^ flip_,
-                                      bits_[0].w ^ flip_);
-        if (!floats_) {
-          if (at < end) reinterpret_cast<uint4*>(x_)[at] = bits;
-          continue;
+        if (floats_) {
+          write_floats(to, row, at, bits_[0], weights_[0], sum);
+        } else if (at < end) {
+          reinterpret_cast<uint4*>(x_)[at] = unflipped(bits_[0]);
         }
-        float4 v = make_float4(__uint_as_float(bits.x), __uint_as_float(bits.y),
-                               __uint_as_float(bits.z), __uint_as_float(bits.w));
-        if (normed) {
-          const float4 w = weights_[0];
-          const float squares_of = v.x * v.x + v.y * v.y + (v.z * v.z + v.w * v.w);
-          if (at < end_) sum += squares_of;
-          v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
-        }
-        writer.write(row, 4 * at, v);
       }
       first += kRound;
       const bool last = first >= end;
@@ -216,10 +272,7 @@ class StepInput {
       if (last) break;
       load(first);
     }
-    if (!normed) return;
-#pragma unroll
-    for (int step = 16; step >= kSquares; step /= 2) sum += __shfl_xor_sync(~0U, sum, step);
-    if (lane() < kSquares) squares[kSquares * warp_ + lane()] = sum;
+    if (normed) leave_squares(sum, squares);
   }
 
   /// The factor of a row whose squares are there, by all lanes of a warp.

@@ -12,6 +12,7 @@ namespace fimd::cuda {
 
 inline constexpr int kChainWarps = 12;  // W
 inline constexpr int kChainThreads = 32 * kChainWarps;
+inline constexpr int kSchedulers = 4;  // of a multiprocessor
 /// Registers are dealt as if there were so many threads: 128 each leave attention's blocks of four
 /// warps enough to be resident beside one of these.
 inline constexpr int kChainRegisterThreads = 512;
