@@ -182,7 +182,9 @@ class StepInput {
   __device__ __forceinline__ void await_one(int first) {
     if (flip_ == 0 || !has(first, 0, end_)) return;
     const uint4* at = from_ + min(chunk(first, 0), end_ - 1);
-    while (__any_sync(~0U, any_zero(bits_[0]))) load_words(bits_[0], at);
+    while (__any_sync(~0U, any_zero(bits_[0]))) {
+      if (any_zero(bits_[0])) load_words(bits_[0], at);
+    }
   }
 
   /// Chunks that are written: floats up to the end of the last k tile.
