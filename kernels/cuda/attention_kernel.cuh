@@ -202,6 +202,8 @@ __global__ void __launch_bounds__(C::kThreads)
   if constexpr (C::kWarpsN == 1 && !C::kClusters) {
     if (!args.quantizes) return store_own_rows<C>(args, work, states, o);
   }
+  // Where there are no keys nobody has waited for the queries, and they lie where outputs go.
+  if constexpr (!C::kQueryInRegisters) copy_wait<0>();
   store_rows<C>(args, work, states, o, shared);
   if constexpr (C::kJoins) {
     if (work.n_parts == 1 || !arrives_last(args, work)) return;

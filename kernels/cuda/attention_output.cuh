@@ -177,9 +177,11 @@ __device__ inline void store_rows(const KernelArgs& args, const Work& work,
   const bool alone = args.cluster == 1;
   for_each_quad<C>(work.n_pairs, [&](int row, int column, bool wanted) {
     auto* first = reinterpret_cast<float4*>(outputs + row * C::kDim + column);
-    float4 sum = *first;
+    float4 sum = make_float4(0, 0, 0, 0);  // what others write to is not read
+    if (wanted) sum = *first;
 #pragma unroll
     for (int n = 1; n < C::kWarpsN; ++n) {
+      if (!wanted) break;
       const float4 other =
           *reinterpret_cast<const float4*>(outputs + (n * C::kRows + row) * C::kDim + column);
       sum.x += other.x;
